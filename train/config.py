@@ -1,0 +1,156 @@
+"""Training configuration: YAML files checked against dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+
+from fsqcodec.errors import ConfigError
+
+
+@dataclass
+class Source:
+    """A folder or file of training media."""
+
+    path: str
+    weight: float = 1.0
+    """How often its seconds are drawn, relative to the seconds of other sources."""
+    match: str = "*"
+    """Glob over file names below the folder; several joined by `|`."""
+    exclude: str = ""
+    """Files to leave out, a glob like `match`."""
+
+
+@dataclass
+class DataConfig:
+    """Crops and their augmentation."""
+
+    sources: list[Source]
+    crop: float = 1.0
+    """Seconds; rounded up to whole latent frames, and the decoder's lag is added."""
+    cache: str = "runs/cache"
+    """Folder for decoded audio (16-bit, memory-mapped, shared by the workers)."""
+    workers: int = 1
+    gain_db: tuple[float, float] = (-12.0, 6.0)
+    pitch: float = 0.3
+    """Share of the crops whose pitch and tempo are shifted by up to three semitones."""
+    eq: float = 0.2
+    """Share of the crops that go through a random gentle equaliser."""
+
+
+@dataclass
+class LossConfig:
+    """Weights of the losses; the waveform's goes linearly from its first to its last value."""
+
+    waveform: tuple[float, float] = (1.0, 0.3)
+    mel: float = 1.0
+    spectrum: float = 1.0
+
+
+@dataclass
+class OptimConfig:
+    """Optimizer, schedule and length."""
+
+    steps: int = 100_000
+    batch: int = 8
+    """Crops a step, over all processes together."""
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.8, 0.98)
+    weight_decay: float = 0.01
+    warmup: int = 200
+    """Steps of linear warm-up."""
+    decay: float = 0.3
+    """Share of the steps, at the end, over which the rate falls to a fiftieth (warmup-stable-decay)."""
+    clip: float = 1.0
+    """Norm that the gradient is clipped to."""
+    ema: float = 0.999
+    dropout: float = 0.4
+    """Share of the crops that decode from a random prefix of the stages."""
+    no_quantizer: float = 0.05
+    """Share of the steps, at the beginning, without rounding."""
+
+
+@dataclass
+class TrainConfig:
+    """One training run."""
+
+    out: str
+    """Folder of the run: checkpoints, log, TensorBoard files."""
+    data: DataConfig
+    model: dict[str, Any] = field(default_factory=dict)
+    """Settings of `AudioConfig` that differ from its defaults."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+    init: str = ""
+    """Model to start from: a shipped name or a `.safetensors` file; random weights when empty."""
+    validate: str = ""
+    """Folder or glob of media to score now and then; nothing when empty."""
+    log_every: int = 50
+    validate_every: int = 2000
+    save_minutes: float = 5.0
+    threads: int = 0
+    """CPU threads of each process; torch's choice when 0."""
+    mixed_precision: str = "bf16"
+    """`bf16` (GPUs, and CPUs with AVX512-BF16 or AMX) or `no`."""
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> TrainConfig:
+    """Read a YAML file; `overrides` are `optim.steps=2000`-like settings that win over it.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has a key or a value that does not fit.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        for override in overrides or []:
+            key, separator, text = override.partition("=")
+            if not separator:
+                raise ConfigError(f"{override}: an override is written key=value, such as optim.steps=2000")
+            *parents, leaf = key.split(".")
+            place = values
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[leaf] = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+    config: TrainConfig = _build(TrainConfig, values, str(path))
+    return config
+
+
+def _build(kind: Any, values: Any, where: str) -> Any:
+    """Values from YAML as an instance of a dataclass, checked key by key."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected settings, got {values!r}")
+    hints, known = get_type_hints(kind), {f.name: f for f in fields(kind)}
+    if unknown := set(values) - set(known):
+        raise ConfigError(f"{where}: unknown setting {sorted(unknown)[0]!r}; there are {', '.join(known)}")
+    for name, f in known.items():
+        if f.default is MISSING and f.default_factory is MISSING and name not in values:
+            raise ConfigError(f"{where}: {name!r} is missing")
+    return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    if getattr(hint, "__origin__", None) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where}: expected a list, got {value!r}")
+        return [_convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    try:
+        if getattr(hint, "__origin__", None) is tuple:
+            return tuple(float(item) for item in value)
+        if hint in (int, float, str):
+            if isinstance(value, bool) or (hint is not str and isinstance(value, list | dict)):
+                raise ValueError
+            number = hint(value)
+            if hint is int and number != float(value):
+                raise ValueError
+            return number
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: {value!r} does not fit") from None
+    return value

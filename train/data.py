@@ -1,0 +1,150 @@
+"""Training crops: crop number i depends on the seed and on i alone.
+
+So a run resumes exactly where it stopped, and any number of processes and workers draw the same crops.
+Media are decoded once, by PyAV, into a memory-mapped cache of 16-bit samples that all workers share.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchaudio.functional as AF
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from fsqcodec.errors import ConfigError, FSQCodecError
+from fsqcodec.media import AudioReader
+
+from .config import DataConfig, Source
+
+# Pitch and tempo together, as resampling by small ratios: -3 … +3 semitones.
+_PITCH_RATIOS = [(6, 5), (9, 8), (16, 15), (15, 16), (8, 9), (5, 6)]
+
+
+def list_media(path: str, match: str = "*", exclude: str = "") -> list[Path]:
+    """Files of a folder (its subfolders too), of a glob, or one file; sorted.
+
+    Raises:
+        ConfigError: nothing matches.
+    """
+    root = Path(path)
+    if root.is_file():
+        return [root]
+    found = root.rglob("*") if root.is_dir() else Path(root.anchor or ".").glob(str(root.relative_to(root.anchor)))
+    files = [
+        file
+        for file in sorted(found)
+        if file.is_file()
+        and any(fnmatch.fnmatch(file.name, pattern) for pattern in match.split("|"))
+        and not any(fnmatch.fnmatch(file.name, pattern) for pattern in exclude.split("|"))
+        and file.suffix not in {".tsv", ".txt", ".md", ".json"}
+    ]
+    if not files:
+        raise ConfigError(f"{path}: no media files found (match {match!r})")
+    return files
+
+
+def decode_cached(file: Path, sample_rate: int, cache: Path) -> NDArray[np.int16]:
+    """All samples of a media file, mono, int16 (n,), memory-mapped from the cache."""
+    stat = file.stat()
+    key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{sample_rate}"
+    place = cache / f"{file.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+    if not place.exists():
+        with AudioReader(file, sample_rate) as reader:
+            mono = reader.read().mean(axis=0)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as out:
+            np.save(out, np.clip(np.rint(mono * 32767), -32768, 32767).astype(np.int16))
+        part.replace(place)
+    samples: NDArray[np.int16] = np.load(place, mmap_mode="r")
+    return samples
+
+
+class Crops(Dataset[dict[str, Tensor]]):
+    """Random augmented crops; item i is `{"audio": float32 (samples,), "stages": int64 ()}`.
+
+    Args:
+        config: sources and augmentation.
+        sample_rate: Hz of the model.
+        samples: length of a crop.
+        stages: stages of the quantizer; `dropout` of the crops ask for fewer of them.
+        seed: of everything random here.
+        notify: called with a line about each file that cannot be read (it is left out).
+    """
+
+    def __init__(
+        self, config: DataConfig, sample_rate: int, samples: int, stages: int, dropout: float, seed: int,
+        notify: Any = print,
+    ) -> None:  # fmt: skip
+        self.config, self.sample_rate, self.samples = config, sample_rate, samples
+        self.stages, self.dropout, self.seed = stages, dropout, seed
+        self.clips: list[NDArray[np.int16]] = []
+        weights: list[float] = []
+        for source in config.sources:
+            for clip in self._open(source, notify):
+                self.clips.append(clip)
+                weights.append(source.weight * len(clip))
+        if not self.clips:
+            raise ConfigError("none of the training sources could be read")
+        self.chances = np.cumsum(weights) / sum(weights)
+        self.seconds = sum(map(len, self.clips)) / sample_rate
+
+    def _open(self, source: Source, notify: Any) -> Iterator[NDArray[np.int16]]:
+        for file in list_media(source.path, source.match, source.exclude):
+            try:
+                yield decode_cached(file, self.sample_rate, Path(self.config.cache))
+            except FSQCodecError as error:
+                notify(f"left out: {error}")
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, index))
+        clip = self.clips[min(int(np.searchsorted(self.chances, rng.random())), len(self.clips) - 1)]
+        ratio = _PITCH_RATIOS[rng.integers(len(_PITCH_RATIOS))] if rng.random() < self.config.pitch else (1, 1)
+        length = self.samples * ratio[0] // ratio[1] + ratio[0]
+        start = int(rng.integers(max(1, len(clip) - length)))
+        audio = torch.from_numpy(clip[start : start + length].astype(np.float32) / 32768)
+        if ratio != (1, 1):
+            audio = AF.resample(audio, ratio[0], ratio[1], lowpass_filter_width=16)
+        audio = torch.nn.functional.pad(audio[: self.samples], (0, max(0, self.samples - len(audio))))
+        if rng.random() < self.config.eq:
+            audio = _equalise(audio, rng)
+        audio = audio * 10 ** (rng.uniform(*self.config.gain_db) / 20)
+        audio = audio / audio.abs().max().clamp(min=1.0)
+        # Half of the shortened crops fall on the first half of the stages: low rates need more practice.
+        few = max(1, self.stages // 2) if rng.random() < 0.5 else self.stages
+        stages = int(rng.integers(1, few + 1)) if rng.random() < self.dropout else self.stages
+        return {"audio": audio, "stages": torch.tensor(stages)}
+
+
+def _equalise(audio: Tensor, rng: np.random.Generator) -> Tensor:
+    """Random smooth frequency response, ±6 dB at six points of the octaves."""
+    spectrum = torch.fft.rfft(audio)
+    points = torch.from_numpy(rng.uniform(-6, 6, 6)).float()[None, None]
+    octaves = torch.log2(1 + torch.arange(len(spectrum)) / len(spectrum) * 255) / 8
+    curve = torch.nn.functional.grid_sample(
+        points[:, :, None], torch.stack([octaves * 2 - 1, torch.zeros_like(octaves)], -1)[None, None],
+        align_corners=True,
+    )[0, 0, 0]  # fmt: skip
+    return torch.fft.irfft(spectrum * 10 ** (curve / 20), n=len(audio))
+
+
+class Numbers(Sampler[int]):
+    """The crops first … last-1 in order; `Crops` makes them random."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last))
+
+    def __len__(self) -> int:
+        return max(0, self.last - self.first)

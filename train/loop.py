@@ -1,0 +1,219 @@
+"""The training loop, distributed by Accelerate: plain, `accelerate launch`, CPU or GPU, one process or many.
+
+A run is a folder: `last.pt` (everything that a resume needs), `model.safetensors` (the averaged weights, a
+model that `fsqcodec --model` takes), `log.csv` and TensorBoard files.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from fsqcodec.audio.model import AudioConfig, AudioModel
+from fsqcodec.checkpoints import load_weights, save_model
+
+from .config import OptimConfig, TrainConfig
+from .data import Crops, Numbers
+from .losses import ReconstructionLoss
+from .validation import Validation
+
+
+def learning_rate(step: int, config: OptimConfig) -> float:
+    """Warmup-stable-decay (Hu et al. 2024): linear up, constant, then linear down to a fiftieth."""
+    decay = max(1, round(config.steps * config.decay))
+    up = min(1.0, (step + 1) / max(1, config.warmup))
+    down = min(1.0, (config.steps - step) / decay)
+    return config.lr * up * (0.02 + 0.98 * max(0.0, down))
+
+
+class Trainer:
+    """One run of training; `run` goes from the last checkpoint to the configured number of steps.
+
+    Args:
+        config: the run.
+        notify: called with lines of text for people (main process only).
+    """
+
+    def __init__(self, config: TrainConfig, notify: Callable[[str], None] = print) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        optim = config.optim
+        # Crops are already sharded by number: every process takes its rows of each global batch.
+        self.accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            step_scheduler_with_optimizer=False,
+        )
+        self.config, self.main = config, self.accelerator.is_main_process
+        self.notify: Callable[[str], None] = notify if self.main else lambda _: None
+        self.out = Path(config.out)
+        torch.manual_seed(config.seed)
+        self.model_config = AudioConfig.from_dict(config.model)
+        model = AudioModel(self.model_config)
+        if config.init:
+            load_weights(model, config.init)
+        frame, lag = self.model_config.frame, self.model_config.lag
+        samples = math.ceil(config.data.crop * self.model_config.sample_rate / frame) * frame + math.ceil(lag / frame) * frame
+        with self.accelerator.main_process_first():
+            self.crops = Crops(
+                config.data, self.model_config.sample_rate, samples, model.quantizer.stages,
+                optim.dropout, config.seed, self.notify,
+            )  # fmt: skip
+        self.loss = ReconstructionLoss(self.model_config.sample_rate).to(self.accelerator.device)
+        decay = [p for p in model.parameters() if p.dim() > 1]
+        plain = [p for p in model.parameters() if p.dim() <= 1]
+        groups = [{"params": decay, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.ema = AveragedModel(self._bare(), multi_avg_fn=get_ema_multi_avg_fn(optim.ema), use_buffers=False)
+        self.step = self.skipped = 0
+        self.seconds = 0.0
+        """Seconds of machine time spent in this run, over all its resumptions."""
+        if (self.out / "last.pt").exists():
+            self._resume()
+
+    def _bare(self) -> AudioModel:
+        model: AudioModel = self.accelerator.unwrap_model(self.model)
+        return model
+
+    def _resume(self) -> None:
+        state = torch.load(self.out / "last.pt", map_location=self.accelerator.device, weights_only=True)
+        self._bare().load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
+        self.notify(f"resumed {self.out / 'last.pt'} at step {self.step}")
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged model; both appear only when complete."""
+        if not self.main:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self._bare().state_dict(), "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(), "step": self.step, "skipped": self.skipped, "seconds": self.seconds,
+        }  # fmt: skip
+        torch.save(state, self.out / "last.pt.part")
+        (self.out / "last.pt.part").replace(self.out / "last.pt")
+        averaged: AudioModel = self.ema.module
+        save_model(self.out / "model.safetensors", averaged, {"train": self.provenance()})
+
+    def provenance(self) -> dict[str, Any]:
+        """What made these weights: the run's configuration, steps, hours and data."""
+        return {
+            "config": {k: v for k, v in asdict(self.config).items() if k not in {"out", "validate", "threads"}},
+            "steps": self.step,
+            "machine_hours": round(self.seconds / 3600, 2),
+            "audio_hours": round(self.crops.seconds / 3600, 2),
+            "processes": self.accelerator.num_processes,
+            "skipped_steps": self.skipped,
+        }
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """One optimizer step; a step whose gradient is not finite changes nothing but the count of them."""
+        optim, progress = self.config.optim, self.step / self.config.optim.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, optim)
+        with self.accelerator.autocast():
+            y, _ = self.model(batch["audio"], batch["stages"], quantize=progress >= optim.no_quantizer)
+        terms = self.loss(y.float(), batch["audio"][:, : y.shape[1]])
+        first, last = self.config.loss.waveform
+        waveform = first + (last - first) * min(1.0, progress / 0.7)
+        loss = (
+            waveform * terms["waveform"]
+            + self.config.loss.mel * terms["mel"]
+            + self.config.loss.spectrum * terms["spectrum"]
+        )
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.clip)
+        norm_value = float(norm) if norm is not None else 0.0
+        if math.isfinite(norm_value):
+            self.optimizer.step()
+            self.ema.update_parameters(self._bare())
+        else:
+            self.skipped += 1
+        self.optimizer.zero_grad()
+        self.step += 1
+        values = torch.stack([loss.detach(), *(terms[k].detach() for k in ("waveform", "mel", "spectrum"))])
+        values = self.accelerator.reduce(values, "mean")
+        names = ("loss", "waveform", "mel", "spectrum")
+        return dict(zip(names, values.tolist(), strict=True)) | {"gradient": norm_value}
+
+    def run(self, progress: Callable[[int, int, dict[str, float]], None] | None = None) -> None:
+        """Train to the end of the configured steps; `progress(step, steps, values)` after every step."""
+        config, optim = self.config, self.config.optim
+        numbers = Numbers(self.step * optim.batch, optim.steps * optim.batch)
+        loader = self.accelerator.prepare(
+            DataLoader(
+                self.crops, optim.batch, sampler=numbers, num_workers=config.data.workers,
+                persistent_workers=False, prefetch_factor=8 if config.data.workers else None,
+                worker_init_fn=_one_thread,
+            )
+        )  # fmt: skip
+        writer = SummaryWriter(str(self.out)) if self.main else None
+        validation = Validation(config.validate, self.model_config) if config.validate and self.main else None
+        self.notify(f"{self.crops.seconds / 3600:.2f} h of audio, {len(self.crops.clips)} files, step {self.step}")
+        sums: dict[str, float] = {}
+        counted, mark, saved = 0, time.monotonic(), time.monotonic()
+        self.model.train()
+        for batch in loader:
+            values = self.train_step(batch)
+            for key, value in values.items():
+                sums[key] = sums.get(key, 0.0) + value
+            counted += 1
+            if progress:
+                progress(self.step, optim.steps, values)
+            last = self.step == optim.steps
+            if self.step % config.log_every == 0 or last:
+                now = time.monotonic()
+                self.seconds += now - mark
+                means = {key: value / counted for key, value in sums.items()}
+                means["audio_per_second"] = counted * optim.batch * self.crops.samples / self.model_config.sample_rate / (now - mark)
+                self._log(writer, means)
+                sums, counted, mark = {}, 0, now
+            if validation and (self.step % config.validate_every == 0 or last):
+                scores = validation.score(self.ema.module)
+                self.notify(f"step {self.step} | " + " | ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+                if writer:
+                    for key, value in scores.items():
+                        writer.add_scalar(f"validation/{key}", value, self.step)
+                    validation.write_samples(self.ema.module, writer, self.step)
+                self.model.train()
+            if time.monotonic() - saved > 60 * config.save_minutes or last:
+                self.save()
+                saved = time.monotonic()
+        if writer:
+            writer.close()
+        self.accelerator.end_training()
+
+    def _log(self, writer: SummaryWriter | None, means: dict[str, float]) -> None:
+        if not writer:
+            return
+        row = {"step": self.step, "hours": round(self.seconds / 3600, 4), "lr": learning_rate(self.step, self.config.optim),
+               "skipped": self.skipped} | {k: round(v, 5) for k, v in means.items()}  # fmt: skip
+        path = self.out / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as out:
+            table = csv.DictWriter(out, list(row))
+            if new:
+                table.writeheader()
+            table.writerow(row)
+        for key, value in means.items():
+            writer.add_scalar(f"train/{key}", value, self.step)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

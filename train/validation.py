@@ -1,0 +1,71 @@
+"""Scores of a model on a few clips while it trains: SI-SDR always, PESQ where the package is installed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torchaudio.functional as AF
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from fsqcodec.audio.model import AudioConfig, AudioModel
+from fsqcodec.media import AudioReader
+
+from .data import list_media
+
+
+def si_sdr(estimate: Tensor, reference: Tensor) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB of samples (N,) (Le Roux et al. 2019)."""
+    estimate, reference = estimate - estimate.mean(), reference - reference.mean()
+    target = (estimate @ reference) / (reference @ reference + 1e-9) * reference
+    return float(10 * torch.log10((target @ target + 1e-9) / ((estimate - target) @ (estimate - target) + 1e-9)))
+
+
+def pesq_wideband(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
+    """PESQ-WB (ITU-T P.862.2, at 16 kHz) of samples (N,); None without the `pesq` package or without speech."""
+    try:
+        from pesq import PesqError, pesq
+    except ImportError:
+        return None
+    pair = [AF.resample(x, sample_rate, 16000).numpy().astype(np.float32) for x in (reference, estimate)]
+    score = pesq(16000, *pair, "wb", on_error=PesqError.RETURN_VALUES)
+    return float(score) if score > 0 else None
+
+
+class Validation:
+    """Mean scores over clips at the full rate, a half, a quarter and an eighth of the stages."""
+
+    def __init__(self, media: str, config: AudioConfig, seconds: float = 6.0) -> None:
+        self.config, self.clips = config, []
+        for file in list_media(media):
+            with AudioReader(file, config.sample_rate) as reader:
+                mono = torch.from_numpy(reader.read().mean(axis=0))[: int(seconds * config.sample_rate)]
+            self.clips.append(mono)
+
+    @torch.no_grad()
+    def reconstruct(self, model: AudioModel, clip: Tensor, stages: int) -> Tensor:
+        """A clip (N,) through the first `stages` stages."""
+        frame = self.config.frame
+        padded = torch.nn.functional.pad(clip, (0, -len(clip) % frame + frame * -(-self.config.lag // frame)))
+        device = next(model.parameters()).device
+        y, _ = model(padded[None].to(device), torch.tensor([stages], device=device))
+        return y[0, : len(clip)].cpu()
+
+    def score(self, model: AudioModel) -> dict[str, float]:
+        """`si_sdr_N` in dB and `pesq_N` for N stages, means over the clips."""
+        model.eval()
+        full = model.quantizer.stages
+        scores: dict[str, float] = {}
+        for stages in (full, full // 2, full // 4, full // 8):
+            pairs = [(self.reconstruct(model, clip, stages), clip) for clip in self.clips]
+            scores[f"si_sdr_{stages}"] = float(np.mean([si_sdr(y, x) for y, x in pairs]))
+            found = [pesq_wideband(y, x, self.config.sample_rate) for y, x in pairs]
+            if any(f is not None for f in found):
+                scores[f"pesq_{stages}"] = float(np.mean([f for f in found if f is not None]))
+        return scores
+
+    def write_samples(self, model: AudioModel, writer: SummaryWriter, step: int) -> None:
+        """Two reconstructed clips to TensorBoard."""
+        for i, clip in enumerate(self.clips[:2]):
+            y = self.reconstruct(model, clip, model.quantizer.stages)
+            writer.add_audio(f"clip{i}", y.clamp(-1, 1)[None], step, self.config.sample_rate)
