@@ -1,45 +1,112 @@
-"""Model files: `NAME.safetensors` (weights, fp16) whose metadata hold configuration and provenance."""
+"""Model files, one `NAME.safetensors` each: weights and tables, with configuration and provenance inside."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-
 from fsqcodec.audio.model import AudioConfig, AudioModel
+from fsqcodec.codec import Codec
 from fsqcodec.errors import ModelError
+from fsqcodec.tables import StaticTables
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 FOLDER = Path(__file__).parent
+DEFAULT = "speech-24k"
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
 def find_model(name: str | Path) -> Path:
-    """Path of a shipped model's name or of a `.safetensors` file."""
-    path = Path(name)
-    return path if path.suffix == ".safetensors" else FOLDER / f"{name}.safetensors"
+    """Path of a shipped model's name, or of a `.safetensors` file.
+
+    Raises:
+        ModelError: neither exists.
+    """
+    path = Path(name) if str(name).endswith(".safetensors") else FOLDER / f"{name}.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            f"{name}: no such model; shipped are {', '.join(shipped())}, or give a .safetensors file"
+        )
+    return path
 
 
-def save_model(path: Path, model: AudioModel, metadata: dict[str, Any]) -> None:
-    """Write the weights of a model in fp16 with its configuration; the file appears only when complete."""
-    tensors = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Configuration, provenance and scores of a model file.
+
+    Raises:
+        ModelError: not a model file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: not a model file ({error})") from None
+
+
+def save_model(
+    path: Path, model: AudioModel, metadata: dict[str, Any], tables: StaticTables | None = None
+) -> None:
+    """Write a model, weights in fp16; the file appears only when complete.
+
+    Without tables the file starts a training run, but it cannot write `.fsq` files.
+    """
+    tensors = {k: v.detach().half().cpu().contiguous() for k, v in model.state_dict().items()}
+    if tables:
+        tensors["tables"] = torch.from_numpy(tables.frequencies)
     part = path.with_suffix(f".{os.getpid()}.part")
-    texts = {"config": json.dumps(model.config.to_dict()), **{k: json.dumps(v) for k, v in metadata.items()}}
+    texts = {k: json.dumps(v) for k, v in {**metadata, "config": model.config.to_dict()}.items()}
     save_file(tensors, part, metadata=texts)
     part.replace(path)
 
 
-def load_weights(model: AudioModel, name: str | Path) -> None:
-    """Copy the weights of a model file into `model`.
+def load_model(name: str | Path) -> tuple[AudioModel, StaticTables | None]:
+    """Networks (float32) and tables of a model file.
 
     Raises:
-        ModelError: no such file, damaged, or of another shape.
+        ModelError: no such model, or its file is damaged.
     """
     path = find_model(name)
+    metadata = read_metadata(path)
     try:
-        model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path}: {error}") from None
+        model = AudioModel(AudioConfig.from_dict(metadata["config"]))
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        frequencies = tensors.pop("tables", None)
+        model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from None
+    tables = None if frequencies is None else StaticTables(frequencies.numpy(), model.quantizer)
+    return model, tables
+
+
+def token_hash(model: AudioModel) -> bytes:
+    """8 bytes that name the meaning of tokens: configuration and encoder weights, in fp16.
+
+    The decoder is left out: a better decoder for the same tokens reads the same files.
+    """
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    for key, tensor in sorted(model.encoder.state_dict().items()):
+        digest.update(key.encode() + tensor.half().cpu().numpy().astype("<f2").tobytes())
+    return digest.digest()[:8]
+
+
+def load(name: str | Path = DEFAULT) -> Codec:
+    """Open a shipped model by name, or a model file by path.
+
+    Raises:
+        ModelError: no such model, its file is damaged, or it has no tables yet.
+    """
+    path = find_model(name)
+    model, tables = load_model(path)
+    if tables is None:
+        raise ModelError(f"{path}: has no frequency tables yet; add them with `fsqcodec tables`")
+    return Codec(path.stem, model, tables, token_hash(model), read_metadata(path))

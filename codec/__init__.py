@@ -1,1 +1,41 @@
-"""fsqcodec: a neural codec of residual FSQ tokens, an exact range coder and a safe file format."""
+"""fsqcodec: a neural codec of residual FSQ tokens, an exact range coder and a safe file format.
+
+    import fsqcodec
+    codec = fsqcodec.load("speech-24k")
+
+Names are imported when they are first used, so that `import fsqcodec` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fsqcodec.checkpoints import load
+
+    from .codec import Codec, Encoded
+    from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
+    from .fsq import FSQ
+    from .residual import ResidualFSQ
+
+_PLACES = {
+    "load": "fsqcodec.checkpoints",
+    "Codec": "fsqcodec.codec",
+    "Encoded": "fsqcodec.codec",
+    "BitstreamError": "fsqcodec.errors",
+    "FSQCodecError": "fsqcodec.errors",
+    "MediaError": "fsqcodec.errors",
+    "ModelError": "fsqcodec.errors",
+    "FSQ": "fsqcodec.fsq",
+    "ResidualFSQ": "fsqcodec.residual",
+}
+__all__ = [
+    "FSQ", "BitstreamError", "Codec", "Encoded", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ", "load",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'fsqcodec' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)

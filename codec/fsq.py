@@ -43,7 +43,9 @@ def check_levels(levels: Sequence[int]) -> tuple[int, ...]:
     if min(levels) < 2:
         raise ValueError(f"every channel needs at least 2 levels, got {list(levels)}")
     if math.prod(levels) > 2**31:
-        raise ValueError(f"levels {list(levels)} give a codebook of {math.prod(levels)} codes, more than 2^31")
+        raise ValueError(
+            f"levels {list(levels)} give a codebook of {math.prod(levels)} codes, more than 2^31"
+        )
     if min(levels) < 5:
         warnings.warn(f"levels {list(levels)}: the paper advises at least 5 levels a channel", stacklevel=3)
     if len(levels) > 8:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
 from .errors import MediaError
@@ -39,22 +40,26 @@ class AudioReader:
     Args:
         source: a path, or an open binary file (a pipe will do).
         sample_rate: Hz to convert to; the file's own when None.
+        name: what errors call it.
 
     Raises:
         MediaError: the file cannot be opened, or has no audio.
     """
 
-    def __init__(self, source: str | Path | IO[bytes], sample_rate: int | None = None) -> None:
-        self.name = str(source) if isinstance(source, str | Path) else "standard input"
+    def __init__(
+        self, source: str | Path | IO[bytes], sample_rate: int | None = None, name: str | None = None
+    ) -> None:
+        self.name = name or (str(source) if isinstance(source, str | Path) else "input")
         try:
-            self._container = av.open(str(source) if isinstance(source, Path) else source, metadata_errors="ignore")
+            self._container = av.open(
+                str(source) if isinstance(source, Path) else source, metadata_errors="ignore"
+            )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self.name}: cannot be read as a media file ({_reason(error)})") from None
         if not self._container.streams.audio:
             self._container.close()
             raise MediaError(f"{self.name}: has no audio stream")
         self._stream = self._container.streams.audio[0]
-        self._stream.thread_type = "NONE" if self._stream.codec_context.name == "opus" else "AUTO"
         tags = {**self._container.metadata, **self._stream.metadata}
         keep = {k.lower(): v for k, v in tags.items() if k.lower() not in _TECHNICAL_TAGS}
         self.facts = AudioFacts(self._stream.rate, self._stream.channels, keep)
@@ -101,8 +106,131 @@ _TECHNICAL_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands
 
 
 def _to_array(frame: AudioFrame) -> Samples:
-    return frame.to_ndarray()
+    return frame.to_ndarray().astype(np.float32, copy=False)
 
 
 def _reason(error: Any) -> str:
     return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
+
+
+class Resampler:
+    """Changes the sample rate of a stream of blocks float32 (channels, n); keeps time: nothing is delayed.
+
+    FFmpeg's swresample, one instance a channel, so any number of channels will do.
+    """
+
+    def __init__(self, channels: int, source: int, target: int) -> None:
+        self._source, self._target = source, target
+        self._each = [AudioResampler("fltp", "mono", target) for _ in range(channels)]
+
+    def push(self, block: Samples) -> Samples:
+        """Samples that are ready; all of them when the rates are equal."""
+        if self._source == self._target:
+            return block
+        frames = [_to_frame(row[None], self._source) if block.shape[1] else None for row in block]
+        return self._collect(
+            [each.resample(f) if f else [] for each, f in zip(self._each, frames, strict=True)]
+        )
+
+    def flush(self) -> Samples:
+        """The rest, after the last block."""
+        if self._source == self._target:
+            return np.zeros((len(self._each), 0), np.float32)
+        return self._collect([each.resample(None) for each in self._each])
+
+    @staticmethod
+    def _collect(rows: list[list[AudioFrame]]) -> Samples:
+        joined = [
+            np.concatenate([f.to_ndarray()[0] for f in row]) if row else np.zeros(0, np.float32)
+            for row in rows
+        ]
+        return np.stack(joined).astype(np.float32, copy=False)
+
+
+CODECS = {
+    ".wav": "pcm_s16le", ".flac": "flac", ".mp3": "libmp3lame", ".m4a": "aac", ".mp4": "aac", ".mka": "flac",
+    ".ogg": "libopus", ".opus": "libopus", ".aiff": "pcm_s16be", ".w64": "pcm_s16le", ".caf": "pcm_s16le",
+}  # fmt: skip
+"""Audio codec that is written for each file extension."""
+WAV_FORMATS = {"int16": "pcm_s16le", "int24": "pcm_s24le", "float32": "pcm_f32le"}
+
+
+class AudioWriter:
+    """Writes float32 blocks (channels, n) to a media file.
+
+    Args:
+        target: a binary file; `suffix` says what is written into it.
+        suffix: extension such as `.wav`, a key of `CODECS`.
+        facts: sample rate, channels and tags.
+        sample_format: `int16`, `int24` or `float32`; wav only.
+
+    Raises:
+        MediaError: the extension is unknown, or the format cannot take these samples.
+    """
+
+    def __init__(
+        self, target: IO[bytes], suffix: str, facts: AudioFacts, sample_format: str = "int16"
+    ) -> None:
+        if suffix not in CODECS:
+            raise MediaError(f"{suffix or 'no extension'}: cannot be written; use one of {', '.join(CODECS)}")
+        if sample_format != "int16" and suffix != ".wav":
+            raise MediaError(f"{suffix}: {sample_format} samples are written to .wav only")
+        codec = WAV_FORMATS[sample_format] if suffix == ".wav" else CODECS[suffix]
+        container = {".m4a": "ipod", ".mka": "matroska"}.get(suffix, suffix[1:])
+        self._facts, self._suffix, self._written = facts, suffix, 0
+        try:
+            options = {"rf64": "auto"} if suffix == ".wav" and target.seekable() else {}
+            self._container = av.open(_WriteOnly(target) if not target.seekable() else target, "w",
+                                      format=container, options=options)  # fmt: skip
+            self._container.metadata.update(facts.tags)
+            rates = av.Codec(codec, "w").audio_rates
+            rate = facts.sample_rate
+            if rates and rate not in rates:
+                rate = min((r for r in rates if r >= rate), default=max(rates))
+            layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(facts.channels, f"{facts.channels}c")
+            self._stream = cast(AudioStream, self._container.add_stream(codec, rate=rate, layout=layout))
+            self._stream.codec_context.open()
+            self._layout, context = layout, self._stream.codec_context
+            self._convert = AudioResampler(
+                context.format, layout, rate, frame_size=context.frame_size or None
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(
+                f"{suffix}: cannot hold {facts.channels} channels at {facts.sample_rate} Hz ({_reason(error)}); use .wav"
+            ) from None
+
+    def write(self, block: Samples) -> None:
+        """Append samples; those beyond ±1 are clipped where the format cannot hold them."""
+        if not block.shape[1]:
+            return
+        frame = _to_frame(block, self._facts.sample_rate, self._layout)
+        frame.pts = self._written
+        self._written += block.shape[1]
+        self._encode(self._convert.resample(frame))
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._written:
+            self._encode(self._convert.resample(None))
+        self._encode([None])
+        self._container.close()
+
+    def _encode(self, frames: list[AudioFrame] | list[None]) -> None:
+        try:
+            for frame in frames:
+                self._container.mux(self._stream.encode(frame))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(f"{self._suffix}: writing failed ({_reason(error)})") from None
+
+
+class _WriteOnly:
+    """A pipe as PyAV likes it: without seeking."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self.write = target.write
+
+
+def _to_frame(block: Samples, sample_rate: int, layout: str = "mono") -> AudioFrame:
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(block, np.float32), format="fltp", layout=layout)
+    frame.sample_rate = sample_rate
+    return frame

@@ -119,8 +119,10 @@ class ResidualFSQ(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             return self._pack(self._digits(torch.tanh(z.float())))
 
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode(self, tokens: Tensor, stages: Tensor | None = None) -> Tensor:
         """Latents of a prefix of stages: int64 (..., n) with n ≤ stages → float32 (..., D).
+
+        `stages`, int64 of the leading shape's first axis, gives each item a shorter prefix of its own.
 
         Raises:
             ValueError: more stages than the quantizer has, or a token outside its codebook.
@@ -131,7 +133,7 @@ class ResidualFSQ(nn.Module):
         if n and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
             raise ValueError(f"tokens must be in 0 … {self.codebook_size - 1}")
         padded = nn.functional.pad(tokens, (0, self.stages - n))
-        return self._sum(self.unpack(padded), self._kept(n, tokens.dim()))
+        return self._sum(self.unpack(padded), self._kept(n if stages is None else stages, tokens.dim()))
 
     def unpack(self, tokens: Tensor) -> Tensor:
         """Digits of tokens of whole passes: int64 (..., stages) → int64 (passes, ..., D)."""

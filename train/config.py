@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import yaml
-
 from fsqcodec.errors import ConfigError
 
 
@@ -45,9 +44,9 @@ class DataConfig:
 class LossConfig:
     """Weights of the losses; the waveform's goes linearly from its first to its last value."""
 
-    waveform: tuple[float, float] = (1.0, 0.3)
+    waveform: tuple[float, float] = (3.0, 1.0)
     mel: float = 1.0
-    spectrum: float = 1.0
+    spectrum: float = 0.5
 
 
 @dataclass

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 import torchaudio.functional as AF
+from fsqcodec.errors import ConfigError, FSQCodecError
+from fsqcodec.media import AudioReader
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-
-from fsqcodec.errors import ConfigError, FSQCodecError
-from fsqcodec.media import AudioReader
 
 from .config import DataConfig, Source
 
@@ -38,7 +37,11 @@ def list_media(path: str, match: str = "*", exclude: str = "") -> list[Path]:
     root = Path(path)
     if root.is_file():
         return [root]
-    found = root.rglob("*") if root.is_dir() else Path(root.anchor or ".").glob(str(root.relative_to(root.anchor)))
+    found = (
+        root.rglob("*")
+        if root.is_dir()
+        else Path(root.anchor or ".").glob(str(root.relative_to(root.anchor)))
+    )
     files = [
         file
         for file in sorted(found)
@@ -108,7 +111,9 @@ class Crops(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
         clip = self.clips[min(int(np.searchsorted(self.chances, rng.random())), len(self.clips) - 1)]
-        ratio = _PITCH_RATIOS[rng.integers(len(_PITCH_RATIOS))] if rng.random() < self.config.pitch else (1, 1)
+        ratio = (
+            _PITCH_RATIOS[rng.integers(len(_PITCH_RATIOS))] if rng.random() < self.config.pitch else (1, 1)
+        )
         length = self.samples * ratio[0] // ratio[1] + ratio[0]
         start = int(rng.integers(max(1, len(clip) - length)))
         audio = torch.from_numpy(clip[start : start + length].astype(np.float32) / 32768)

@@ -6,8 +6,11 @@ model that `fsqcodec --model` takes), `log.csv` and TensorBoard files.
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,13 +20,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
+from fsqcodec.audio.model import AudioConfig, AudioModel
+from fsqcodec.checkpoints import load_model, save_model
+from fsqcodec.tables import StaticTables
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
-
-from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.checkpoints import load_weights, save_model
 
 from .config import OptimConfig, TrainConfig
 from .data import Crops, Numbers
@@ -61,12 +64,13 @@ class Trainer:
         self.notify: Callable[[str], None] = notify if self.main else lambda _: None
         self.out = Path(config.out)
         torch.manual_seed(config.seed)
-        self.model_config = AudioConfig.from_dict(config.model)
-        model = AudioModel(self.model_config)
-        if config.init:
-            load_weights(model, config.init)
+        model = load_model(config.init)[0] if config.init else AudioModel(AudioConfig.from_dict(config.model))
+        self.model_config = model.config
         frame, lag = self.model_config.frame, self.model_config.lag
-        samples = math.ceil(config.data.crop * self.model_config.sample_rate / frame) * frame + math.ceil(lag / frame) * frame
+        samples = (
+            math.ceil(config.data.crop * self.model_config.sample_rate / frame) * frame
+            + math.ceil(lag / frame) * frame
+        )
         with self.accelerator.main_process_first():
             self.crops = Crops(
                 config.data, self.model_config.sample_rate, samples, model.quantizer.stages,
@@ -75,10 +79,13 @@ class Trainer:
         self.loss = ReconstructionLoss(self.model_config.sample_rate).to(self.accelerator.device)
         decay = [p for p in model.parameters() if p.dim() > 1]
         plain = [p for p in model.parameters() if p.dim() <= 1]
-        groups = [{"params": decay, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [
+            {"params": decay, "weight_decay": optim.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.ema = AveragedModel(self._bare(), multi_avg_fn=get_ema_multi_avg_fn(optim.ema), use_buffers=False)
+        self.ema = AveragedModel(self._bare(), multi_avg_fn=_averager(optim.ema), use_buffers=False)
         self.step = self.skipped = 0
         self.seconds = 0.0
         """Seconds of machine time spent in this run, over all its resumptions."""
@@ -97,7 +104,7 @@ class Trainer:
         self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
         self.notify(f"resumed {self.out / 'last.pt'} at step {self.step}")
 
-    def save(self) -> None:
+    def save(self, last: bool = False) -> None:
         """Write the checkpoint and the averaged model; both appear only when complete."""
         if not self.main:
             return
@@ -109,12 +116,28 @@ class Trainer:
         torch.save(state, self.out / "last.pt.part")
         (self.out / "last.pt.part").replace(self.out / "last.pt")
         averaged: AudioModel = self.ema.module
-        save_model(self.out / "model.safetensors", averaged, {"train": self.provenance()})
+        tables = self.estimate_tables(averaged, 2000 if last else 200)
+        save_model(self.out / "model.safetensors", averaged, {"train": self.provenance()}, tables)
+
+    @torch.no_grad()
+    def estimate_tables(self, model: AudioModel, crops: int) -> StaticTables:
+        """Frequency tables from the tokens of random training crops."""
+        model.eval()
+        source = copy.copy(self.crops)
+        source.seed = self.config.seed + 1
+        device = self.accelerator.device
+        tokens = [
+            model.quantizer.encode(model.encoder(source[i]["audio"][None].to(device)))[0].cpu()
+            for i in range(crops)
+        ]
+        return StaticTables.estimate(torch.cat(tokens), copy.deepcopy(model.quantizer).cpu())
 
     def provenance(self) -> dict[str, Any]:
         """What made these weights: the run's configuration, steps, hours and data."""
         return {
-            "config": {k: v for k, v in asdict(self.config).items() if k not in {"out", "validate", "threads"}},
+            "config": {
+                k: v for k, v in asdict(self.config).items() if k not in {"out", "validate", "threads"}
+            },
             "steps": self.step,
             "machine_hours": round(self.seconds / 3600, 2),
             "audio_hours": round(self.crops.seconds / 3600, 2),
@@ -165,10 +188,13 @@ class Trainer:
         )  # fmt: skip
         writer = SummaryWriter(str(self.out)) if self.main else None
         validation = Validation(config.validate, self.model_config) if config.validate and self.main else None
-        self.notify(f"{self.crops.seconds / 3600:.2f} h of audio, {len(self.crops.clips)} files, step {self.step}")
+        self.notify(
+            f"{self.crops.seconds / 3600:.2f} h of audio, {len(self.crops.clips)} files, step {self.step}"
+        )
         sums: dict[str, float] = {}
         counted, mark, saved = 0, time.monotonic(), time.monotonic()
         self.model.train()
+        stopping = _StopSignal()
         for batch in loader:
             values = self.train_step(batch)
             for key, value in values.items():
@@ -181,7 +207,9 @@ class Trainer:
                 now = time.monotonic()
                 self.seconds += now - mark
                 means = {key: value / counted for key, value in sums.items()}
-                means["audio_per_second"] = counted * optim.batch * self.crops.samples / self.model_config.sample_rate / (now - mark)
+                means["audio_per_second"] = (
+                    counted * optim.batch * self.crops.samples / self.model_config.sample_rate / (now - mark)
+                )
                 self._log(writer, means)
                 sums, counted, mark = {}, 0, now
             if validation and (self.step % config.validate_every == 0 or last):
@@ -192,9 +220,12 @@ class Trainer:
                         writer.add_scalar(f"validation/{key}", value, self.step)
                     validation.write_samples(self.ema.module, writer, self.step)
                 self.model.train()
-            if time.monotonic() - saved > 60 * config.save_minutes or last:
-                self.save()
+            if time.monotonic() - saved > 60 * config.save_minutes or last or stopping.asked:
+                self.save(last or stopping.asked)
                 saved = time.monotonic()
+            if stopping.asked:
+                self.notify(f"stopped at step {self.step}; the same command resumes")
+                break
         if writer:
             writer.close()
         self.accelerator.end_training()
@@ -213,6 +244,31 @@ class Trainer:
             table.writerow(row)
         for key, value in means.items():
             writer.add_scalar(f"train/{key}", value, self.step)
+
+
+class _StopSignal:
+    """Turns SIGTERM and the first Ctrl-C into a request to save and stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._ask)
+
+    def _ask(self, number: int, _: Any) -> None:
+        self.asked = True
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _averager(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential moving average whose first steps do not remember the random weights for long."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averaged, current, 1 - kept)
+
+    return update
 
 
 def _one_thread(_: int) -> None:

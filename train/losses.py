@@ -26,7 +26,9 @@ class ReconstructionLoss(nn.Module):
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         for window, _, bands in _RESOLUTIONS:
-            filters = AF.melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney")
+            filters = AF.melscale_fbanks(
+                window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney"
+            )
             self.register_buffer(f"window{window}", torch.hann_window(window), persistent=False)
             self.register_buffer(f"mel{window}", filters, persistent=False)
 

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torchaudio.functional as AF
+from fsqcodec.audio.model import AudioConfig, AudioModel
+from fsqcodec.media import AudioReader
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.media import AudioReader
-
 from .data import list_media
-
-
-def si_sdr(estimate: Tensor, reference: Tensor) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB of samples (N,) (Le Roux et al. 2019)."""
-    estimate, reference = estimate - estimate.mean(), reference - reference.mean()
-    target = (estimate @ reference) / (reference @ reference + 1e-9) * reference
-    return float(10 * torch.log10((target @ target + 1e-9) / ((estimate - target) @ (estimate - target) + 1e-9)))
-
-
-def pesq_wideband(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
-    """PESQ-WB (ITU-T P.862.2, at 16 kHz) of samples (N,); None without the `pesq` package or without speech."""
-    try:
-        from pesq import PesqError, pesq
-    except ImportError:
-        return None
-    pair = [AF.resample(x, sample_rate, 16000).numpy().astype(np.float32) for x in (reference, estimate)]
-    score = pesq(16000, *pair, "wb", on_error=PesqError.RETURN_VALUES)
-    return float(score) if score > 0 else None
+from .metrics import pesq_wideband, si_sdr
 
 
 class Validation:

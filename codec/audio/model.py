@@ -52,7 +52,8 @@ class AudioConfig:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown model setting {', '.join(sorted(unknown))}")
-        config = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        config = cls(**settings)
         if config.window != 3 * config.hop:
             raise ValueError(f"window {config.window} must be three hops of {config.hop}")
         return config

@@ -1,0 +1,253 @@
+"""`fsqcodec bench`: the figures of the README, measured again on this machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .common import DEFAULT_MODEL, Model, console
+
+app = typer.Typer(help="Measure speed, memory, bits and quality on this machine.", no_args_is_help=True)
+Clips = Annotated[str, typer.Argument(help="A media file, a folder or a glob.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def speed(clips: Clips, model: Model = DEFAULT_MODEL, seconds: float = 30.0, as_json: Json = False) -> None:
+    """Encoder and decoder on one thread, beside the encodec package's 24 kHz model (random weights).
+
+    Both run on the same audio in turns, five times each; the best time of each counts. Bitstreams are left
+    out on both sides.
+    """
+    import torch
+    from fsqcodec.audio.stream import StreamDecoder, StreamEncoder
+
+    from .common import load_codec
+
+    codec = load_codec(model)
+    audio = _clip(clips, codec.sample_rate, seconds)
+    encoder, decoder = StreamEncoder(codec.model), StreamDecoder(codec.model)
+
+    def ours() -> tuple[float, float]:
+        encoder.reset()
+        decoder.reset()
+        tokens = [encoder.push(audio), encoder.flush()]
+        return _timed(lambda: (encoder.reset(), encoder.push(audio), encoder.flush())), _timed(
+            lambda: (decoder.push(tokens[0]), decoder.push(tokens[1]), decoder.flush())
+        )
+
+    contestants: dict[str, Callable[[], tuple[float, float]]] = {codec.name: ours}
+    try:
+        from encodec import EncodecModel
+    except ImportError:
+        console.print("the encodec package is not installed: pip install 'fsqcodec\\[bench]'")
+    else:
+        peer = EncodecModel.encodec_model_24khz(pretrained=False).eval()
+        peer.set_target_bandwidth(6.0)
+        signal = torch.from_numpy(audio)[None, None]
+
+        def theirs() -> tuple[float, float]:
+            with torch.inference_mode():
+                frames = peer.encode(signal)
+                return _timed(lambda: peer.encode(signal)), _timed(lambda: peer.decode(frames))
+
+        contestants["encodec 24 kHz"] = theirs
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    for _ in range(5):
+        for name, contestant in contestants.items():
+            runs[name].append(contestant())
+    rows = [
+        {
+            "model": name,
+            "encode_x_real_time": seconds / min(run[0] for run in times),
+            "decode_x_real_time": seconds / min(run[1] for run in times),
+        }
+        for name, times in runs.items()
+    ]
+    if len(rows) == 2:
+        keys = ("encode_x_real_time", "decode_x_real_time")
+        rows.append({"model": "ratio", **{key: rows[0][key] / rows[1][key] for key in keys}})  # type: ignore[operator]
+    _show("One thread", rows, as_json)
+
+
+@app.command()
+def memory(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+    """Peak memory of `encode` and `decode` for 1 and for 60 minutes of audio, in processes of their own."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for minutes in (1, 60):
+            wav, fsq, back = (str(Path(folder) / name) for name in ("in.wav", "x.fsq", "back.wav"))
+            _repeat(clips, minutes * 60, wav)
+            row: dict[str, Any] = {"minutes": minutes}
+            for key, call in (("encode", ["encode", wav, fsq]), ("decode", ["decode", fsq, back])):
+                started = time.monotonic()
+                row[f"{key}_MB"] = _peak_memory([*call, "--model", model, "--overwrite", "--quiet"])
+                row[f"{key}_x_real_time"] = minutes * 60 / (time.monotonic() - started)
+            rows.append(row)
+    growth = {f"{key}_MB": rows[1][f"{key}_MB"] / rows[0][f"{key}_MB"] for key in ("encode", "decode")}
+    _show("Peak memory, and speed from file to file", [*rows, {"minutes": "ratio", **growth}], as_json)
+
+
+@app.command()
+def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json: Json = False) -> None:
+    """Bytes of header, packets and layers at a bitrate, and what the range coder loses against its tables."""
+    import io
+
+    import numpy as np
+    from fsqcodec.container import Reader, survey
+
+    from .common import load_codec
+
+    codec = load_codec(model)
+    rows = []
+    for file in _files(clips):
+        encoded = codec.limit(_encode(codec, file), kbps=kbps)
+        found = survey(Reader(io.BytesIO(codec.to_bytes(encoded)), str(file)))
+        packets = codec.split(encoded, codec.packet_frames())
+        ideal = sum(codec.tables.bits(p.tokens.astype(np.int32)).sum() for p in packets) / 8
+        row = {"clip": file.name, "seconds": found.seconds, "bytes": found.total, "kbps": found.kbps(),
+               "stages": found.header.stages, "overhead_%": 100 * found.overhead / found.total,
+               "coder_loss_%": 100 * (sum(found.layers) / ideal - 1)}  # fmt: skip
+        rows.append({**row, **{f"layer{i + 1}_kbps": found.kbps(n) for i, n in enumerate(found.layers)}})
+    _show(f"Bits at {kbps} kbit/s", [*rows, _mean(rows, "clip")], as_json)
+
+
+@app.command()
+def quality(
+    clips: Clips,
+    model: Model = DEFAULT_MODEL,
+    kbps: Annotated[list[float] | None, typer.Option(help="Bitrates of ours, besides the full rate.")] = None,
+    opus: Annotated[list[float] | None, typer.Option(help="Bitrates asked of Opus (PyAV's libopus).")] = None,
+    as_json: Json = False,
+) -> None:
+    """PESQ-WB, ESTOI and SI-SDR of the clips, mean over clips, beside Opus; all bytes of our files count.
+
+    Opus' bitrate counts the payload of its packets, without Ogg's heads.
+    """
+    from fsqcodec.train.metrics import opus_round_trip, score
+
+    from .common import load_codec
+
+    codec = load_codec(model)
+    files = _files(clips)
+    rows = []
+    asked = [*(kbps or [1.5, 3.0, 6.0]), None]
+    for rate in asked:
+        each = []
+        for file in files:
+            encoded = codec.limit(_encode(codec, file), kbps=rate)
+            data = codec.to_bytes(encoded)
+            back = codec.decode(codec.from_bytes(data))[0]
+            each.append({"kbps": len(data) * 8 / 1000 / encoded.seconds, "stages": encoded.tokens.shape[1],
+                         **score(back, _original(file), encoded.sample_rate)})  # fmt: skip
+        rows.append(
+            {"codec": f"{codec.name} {'full rate' if rate is None else f'≤ {rate:g}'}", **_mean(each)}
+        )
+    for rate in opus or [6.0, 8.0, 10.0, 12.0, 16.0]:
+        each = []
+        for file in files:
+            audio = _original(file)
+            back, size = opus_round_trip(audio, _rate(file), rate)
+            each.append({"kbps": size * 8 / 1000 / (len(audio) / _rate(file)), "stages": "",
+                         **score(back, audio, _rate(file))})  # fmt: skip
+        rows.append({"codec": f"Opus, asked {rate:g}", **_mean(each)})
+    _show(f"Quality, mean of {len(files)} clips", rows, as_json)
+
+
+def _files(clips: str) -> list[Path]:
+    from fsqcodec.train.data import list_media
+
+    return list_media(clips)
+
+
+def _rate(file: Path) -> int:
+    from fsqcodec.media import AudioReader
+
+    with AudioReader(file) as reader:
+        return reader.facts.sample_rate
+
+
+def _original(file: Path) -> Any:
+    from fsqcodec.media import AudioReader
+
+    with AudioReader(file) as reader:
+        return reader.read()[0]
+
+
+def _encode(codec: Any, file: Path) -> Any:
+    return codec.encode(_original(file), _rate(file))
+
+
+def _clip(clips: str, sample_rate: int, seconds: float) -> Any:
+    import numpy as np
+    from fsqcodec.media import AudioReader
+
+    parts = []
+    for file in _files(clips):
+        with AudioReader(file, sample_rate) as reader:
+            parts.append(reader.read()[0])
+    joined = np.concatenate(parts)
+    return np.resize(joined, int(seconds * sample_rate))
+
+
+def _repeat(clips: str, seconds: int, target: str) -> None:
+    """A wav file of any length, written block by block."""
+    from fsqcodec.media import AudioFacts, AudioWriter
+
+    minute = _clip(clips, 24000, 60)
+    with open(target, "wb") as out:
+        writer = AudioWriter(out, ".wav", AudioFacts(24000, 1))
+        for _ in range(seconds // 60):
+            writer.write(minute[None])
+        writer.close()
+
+
+def _peak_memory(arguments: list[str]) -> float:
+    """Peak resident MB of a command of ours, as the system counts it for a child process."""
+    code = (
+        "import resource, subprocess, sys;"
+        "done = subprocess.run([sys.executable, '-m', 'fsqcodec.cli.main', *sys.argv[1:]]);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss);"
+        "sys.exit(done.returncode)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise typer.Exit(1)
+    return int(done.stdout) / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _mean(rows: list[dict[str, Any]], name: str | None = None) -> dict[str, Any]:
+    numbers = [key for key, value in rows[0].items() if isinstance(value, int | float)]
+    means: dict[str, Any] = {name: "mean"} if name else {}
+    return means | {key: sum(row.get(key, 0.0) for row in rows) / len(rows) for key in numbers}
+
+
+def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    machine = f"{platform.machine()}, Python {platform.python_version()}, {date.today()}"
+    if as_json:
+        print(json.dumps({"title": title, "machine": machine, "rows": rows}, indent=2))
+        return
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*keys, title=f"{title} ({machine})")
+    for row in rows:
+        cells = [row.get(key, "") for key in keys]
+        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) and cell < 100 else f"{cell:.0f}" if isinstance(cell, float) else str(cell) for cell in cells))  # fmt: skip
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

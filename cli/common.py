@@ -1,0 +1,245 @@
+"""What the commands share: inputs and outputs, atomic files, progress, errors in one line."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+from fsqcodec.errors import FSQCodecError, MediaError
+from rich.console import Console
+
+console = Console(stderr=True, highlight=False)
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT... OUTPUT",
+        help="INPUT OUTPUT, or any number of files, folders and globs with --out-dir; - is a pipe.",
+    ),
+]
+OutDir = Annotated[Path | None, typer.Option(help="Write here, keeping the folders' tree.")]
+Model = Annotated[str, typer.Option(help="A shipped model's name, or a .safetensors file.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace files that exist.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Files worked on at once, a process each.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what each file became.")]
+DEFAULT_MODEL = "speech-24k"
+
+
+def fail(message: str) -> int:
+    """Say an error in one line and return exit code 1."""
+    console.print(f"[red]error:[/red] {' '.join(message.split())}", soft_wrap=True, markup=True)
+    return 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to read and the one to write; `-` is standard input or output."""
+
+    source: str
+    target: str
+
+
+def plan(
+    arguments: list[str], out_dir: Path | None, suffix: str, accepted: Callable[[Path], bool]
+) -> list[Task]:
+    """Pairs of input and output.
+
+    Args:
+        arguments: INPUT OUTPUT, one INPUT (its output lies beside it), or inputs with `out_dir`.
+        out_dir: folder of the outputs; the tree below an input folder is kept.
+        suffix: extension of outputs that are not named.
+        accepted: which files of a folder are taken.
+
+    Raises:
+        typer.BadParameter: the arguments do not fit together.
+        MediaError: an input does not exist, or two inputs would become one output.
+    """
+    if out_dir is None:
+        if len(arguments) == 2:
+            return [Task(*arguments)]
+        if len(arguments) == 1 and arguments[0] != "-" and not Path(arguments[0]).is_dir():
+            return [Task(arguments[0], str(Path(arguments[0]).with_suffix(suffix)))]
+        raise typer.BadParameter("give INPUT OUTPUT, or several inputs with --out-dir FOLDER")
+    tasks: dict[str, Task] = {}
+    for argument in arguments:
+        root = Path(argument)
+        if root.is_dir():
+            found = [
+                (file, file.relative_to(root))
+                for file in sorted(root.rglob("*"))
+                if file.is_file() and accepted(file)
+            ]
+        elif root.exists():
+            found = [(root, Path(root.name))]
+        else:
+            found = [
+                (Path(name), Path(Path(name).name)) for name in sorted(glob.glob(argument, recursive=True))
+            ]
+        if not found:
+            raise MediaError(f"{argument}: no such file, folder or match")
+        for file, relative in found:
+            target = str(out_dir / relative.with_suffix(suffix))
+            if target in tasks:
+                raise MediaError(
+                    f"{file}: would become {target}, like {tasks[target].source}; encode them apart"
+                )
+            tasks[target] = Task(str(file), target)
+    return list(tasks.values())
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[IO[bytes]]:
+    """A file, or standard input for `-`, to read bytes from."""
+    if name == "-":
+        yield sys.stdin.buffer
+    else:
+        try:
+            file = open(name, "rb")  # noqa: SIM115
+        except OSError as error:
+            raise MediaError(f"{name}: {(error.strerror or 'cannot be opened').lower()}") from None
+        with file:
+            yield file
+
+
+@contextmanager
+def open_target(name: str, overwrite: bool) -> Iterator[IO[bytes]]:
+    """A file that appears under its name only when all went well; standard output for `-`."""
+    if name == "-":
+        if sys.stdout.isatty():
+            raise MediaError("standard output is a terminal; redirect it, or name a file")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = Path(name)
+    if target.is_dir():
+        raise MediaError(f"{name}: is a folder; name a file, or use --out-dir")
+    if target.exists() and not overwrite:
+        raise MediaError(f"{name}: exists already; --overwrite replaces it")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_whole(name: str) -> io.BytesIO:
+    """All bytes of a `.fsq` file or of standard input: for what needs two passes."""
+    with open_source(name) as file:
+        return io.BytesIO(file.read())
+
+
+def run(
+    tasks: list[Task],
+    work: Callable[..., str],
+    options: dict[str, Any],
+    jobs: int,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Do all tasks; one that fails does not keep the others from being done.
+
+    `work(task, progress, **options)` returns a line that says what was done.
+
+    Raises:
+        typer.Exit: with code 1 when any failed.
+    """
+    failed = 0
+    with file_progress(len(tasks), quiet) as (advance, progress):
+        for task, outcome in _outcomes(tasks, work, options, jobs, progress):
+            advance()
+            if isinstance(outcome, FSQCodecError | OSError):
+                text = (
+                    str(outcome)
+                    if isinstance(outcome, FSQCodecError)
+                    else f"{task.source}: {outcome.strerror}"
+                )
+                failed += bool(fail(text))
+            elif verbose and not quiet:
+                console.print(outcome, soft_wrap=True, markup=False)
+    if failed:
+        if len(tasks) > 1:
+            console.print(f"{failed} of {len(tasks)} files failed")
+        raise typer.Exit(1)
+
+
+def _outcomes(
+    tasks: list[Task], work: Callable[..., str], options: dict[str, Any], jobs: int, progress: Any
+) -> Iterator[tuple[Task, str | Exception]]:
+    if jobs == 1 or len(tasks) == 1:
+        for task in tasks:
+            yield task, _guarded(work, task, progress, options)
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_guarded, work, task, None, options): task for task in tasks}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def _guarded(work: Callable[..., str], task: Task, progress: Any, options: dict[str, Any]) -> str | Exception:
+    try:
+        return work(task, progress, **options)
+    except BrokenPipeError:
+        raise
+    except (FSQCodecError, OSError) as error:
+        return error
+
+
+@contextmanager
+def file_progress(count: int, quiet: bool) -> Iterator[tuple[Callable[[], None], Any]]:
+    """Bars of files and of seconds within a file, with real-time factor and time left; terminals only."""
+    if quiet or not console.is_terminal:
+        yield (lambda: None), None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+               TextColumn("{task.fields[speed]}"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bars:
+        files = bars.add_task("files", total=count, speed="", visible=count > 1)
+
+        def advance() -> None:
+            bars.advance(files)
+
+        yield advance, SecondsBar(bars)
+
+
+class SecondsBar:
+    """The bar of the file in hand, in seconds of audio."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars, self._bar = bars, bars.add_task("", total=None, speed="", visible=False)
+
+    def start(self, name: str, seconds: float | None) -> None:
+        """Begin a file of a length that may be unknown."""
+        self._bars.reset(self._bar, description=name, total=seconds, visible=True)
+
+    def advance(self, seconds: float) -> None:
+        """Some more seconds are done."""
+        self._bars.advance(self._bar, seconds)
+        task = self._bars.tasks[self._bar]
+        if task.elapsed:
+            self._bars.update(self._bar, speed=f"{task.completed / task.elapsed:.0f}× real time")
+
+
+def load_codec(name: str) -> Any:
+    """A model, run by one thread: files are coded in parallel by --jobs, a process each."""
+    import torch
+    from fsqcodec import load
+
+    torch.set_num_threads(1)
+    return load(name)

@@ -1,0 +1,115 @@
+"""`fsqcodec decode`: `.fsq` files to audio files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .common import (
+    DEFAULT_MODEL,
+    Inputs,
+    Jobs,
+    Model,
+    OutDir,
+    Overwrite,
+    Quiet,
+    Task,
+    Verbose,
+    console,
+    load_codec,
+    open_source,
+    open_target,
+    plan,
+    read_whole,
+    run,
+)  # fmt: skip
+
+
+def decode(
+    inputs: Inputs,
+    kbps: Annotated[
+        float | None, typer.Option(min=0.1, help="Decode the layers within this bitrate only.")
+    ] = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Decode what is intact of a damaged file; gaps become silence."),
+    ] = False,
+    sample_format: Annotated[
+        str, typer.Option(help="int16, int24 or float32 samples in .wav files.")
+    ] = "int16",
+    to: Annotated[str, typer.Option(help="Extension of the files in --out-dir.")] = ".wav",
+    model: Model = DEFAULT_MODEL,
+    out_dir: OutDir = None,
+    jobs: Jobs = 1,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Decode .fsq files; the output's extension says its format (.wav, .flac, .mp3, .m4a, .opus …).
+
+    [bold]Examples[/bold]
+
+    fsqcodec decode talk.fsq talk.wav
+
+    fsqcodec decode small/ --out-dir back/ --to .flac --jobs 2
+
+    fsqcodec decode talk.fsq - --kbps 1.5 | aplay
+    """
+    if sample_format not in ("int16", "int24", "float32"):
+        raise typer.BadParameter(
+            f"{sample_format!r} is not int16, int24 or float32", param_hint="--sample-format"
+        )
+    suffix = to if to.startswith(".") else f".{to}"
+    tasks = plan(inputs, out_dir, suffix, lambda file: file.suffix == ".fsq")
+    options = {"model": model, "kbps": kbps, "keep_going": keep_going, "sample_format": sample_format,
+               "overwrite": overwrite, "quiet": quiet}  # fmt: skip
+    run(tasks, decode_file, options, jobs, quiet, verbose)
+
+
+def decode_file(
+    task: Task, progress: Any, model: str, kbps: float | None, keep_going: bool, sample_format: str, overwrite: bool,
+    quiet: bool,
+) -> str:  # fmt: skip
+    """Decode one file; returns a line that says what came of it."""
+    from fsqcodec.container import Reader, survey
+    from fsqcodec.media import AudioFacts, AudioWriter
+
+    name = "standard input" if task.source == "-" else task.source
+    stages = None
+    with open_target(task.target, overwrite) as target, open_source(task.source) as file:
+        if kbps is not None:
+            file = read_whole(task.source) if task.source == "-" else file
+            found = survey(Reader(file, name, keep_going))
+            stages = found.layers_within(kbps) * found.header.stages_per_layer
+            file.seek(0)
+        reader = Reader(file, name, keep_going)
+        header = reader.header
+        codec = load_codec(model)
+        codec.check(reader)
+        suffix = ".wav" if task.target == "-" else Path(task.target).suffix.lower()
+        facts = AudioFacts(header.sample_rate, header.channels, header.tags)
+        writer = AudioWriter(target, suffix, facts, sample_format)
+        seconds = header.samples / header.sample_rate if header.samples is not None else None
+        if progress:
+            progress.start(Path(task.source).name, seconds)
+        written = 0
+        for block in codec.decode_blocks(codec.read_packets(reader, stages, keep_going), header, stages):
+            writer.write(block)
+            written += block.shape[1]
+            if progress:
+                progress.advance(block.shape[1] / header.sample_rate)
+        if header.samples is not None and written < header.samples:
+            if not keep_going:
+                raise reader.error(reader.position, f"the file ends {(header.samples - written) / header.sample_rate:.2f} s early",
+                                   "--keep-going decodes what is there")  # fmt: skip
+            if not quiet:
+                console.print(
+                    f"{name}: {(header.samples - written) / header.sample_rate:.2f} s at the end are lost",
+                    markup=False,
+                )
+        writer.close()
+    if reader.lost and not quiet:
+        console.print(f"{name}: {reader.lost} damaged bytes were skipped", markup=False)
+    return f"{task.source} → {task.target}: {written / header.sample_rate:.1f} s"

@@ -1,0 +1,64 @@
+"""`fsqcodec info`: what a `.fsq` file holds and where its bits go."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .common import open_source
+
+
+def info(
+    files: Annotated[list[str], typer.Argument(help=".fsq files; - is a pipe.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, one a file.")] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Count what is intact of a damaged file.")
+    ] = False,
+) -> None:
+    """Show model, streams, duration, bits of each layer and hashes of .fsq files. No network runs."""
+    facts = [describe(name, keep_going) for name in files]
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for fact in facts:
+        table = Table(title=fact["file"], show_header=False, title_justify="left")
+        for key, value in fact.items():
+            if key == "layers":
+                for layer in value:
+                    table.add_row(f"stages {layer['stages'][0]}–{layer['stages'][1]}",
+                                  f"{layer['bytes']} bytes, {layer['kbps']:.3f} kbit/s, sum {layer['kbps_so_far']:.3f}")  # fmt: skip
+            elif key != "file":
+                table.add_row(
+                    key.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value)
+                )
+        Console(highlight=False).print(table)
+
+
+def describe(name: str, keep_going: bool = False) -> dict[str, Any]:
+    """Facts of one file, ready for JSON."""
+    from fsqcodec.container import Reader, survey
+
+    with open_source(name) as file:
+        reader = Reader(file, "standard input" if name == "-" else name, keep_going)
+        found = survey(reader)
+    header = found.header
+    layers, so_far = [], found.overhead
+    for i, size in enumerate(found.layers):
+        so_far += size
+        first = i * header.stages_per_layer
+        last = min(header.stages, first + header.stages_per_layer)
+        layers.append({"stages": [first + 1, last], "bytes": size, "kbps": round(found.kbps(size), 4),
+                       "kbps_so_far": round(found.kbps(so_far), 4)})  # fmt: skip
+    return {
+        "file": name, "model": header.model, "model_hash": header.model_hash.hex(),
+        "table_hash": header.table_hash.hex(), "streams": header.channels, "mid_side": header.mid_side,
+        "sample_rate": header.sample_rate, "samples": header.samples, "seconds": found.seconds,
+        "frames_per_second": header.frame_rate / header.frame_samples, "stages": header.stages,
+        "packets": found.packets, "packet_seconds": header.packet_frames * header.frame_samples / header.frame_rate,
+        "bytes": found.total, "overhead_bytes": found.overhead, "kbps": found.kbps(), "complete": found.complete,
+        "damaged_bytes": reader.lost, "tags": header.tags, "layers": layers,
+    }  # fmt: skip

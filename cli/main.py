@@ -1,0 +1,43 @@
+"""The `fsqcodec` command. Heavy imports wait inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from . import bench, decode, encode, info, models, peel, train
+from .common import fail
+
+app = typer.Typer(
+    name="fsqcodec",
+    help="A neural codec: audio files to small .fsq files and back.\n\n"
+    "fsqcodec encode speech.wav speech.fsq --kbps 6\n\nfsqcodec decode speech.fsq back.wav",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("encode")(encode.encode)
+app.command("decode")(decode.decode)
+app.command("peel")(peel.peel)
+app.command("info")(info.info)
+app.command("models")(models.models)
+app.command("train")(train.train)
+app.add_typer(bench.app, name="bench")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with 0 (done), 1 (failed) or 2 (wrong usage)."""
+    from fsqcodec.errors import FSQCodecError
+
+    try:
+        app(args=arguments)
+    except FSQCodecError as error:
+        sys.exit(fail(str(error)))
+    except OSError as error:
+        sys.exit(fail(f"{error.filename or 'input or output'}: {(error.strerror or str(error)).lower()}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,341 @@
+"""A codec: an audio model with its frequency tables, between samples, tokens and `.fsq` bytes."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .audio.model import AudioModel
+from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
+from .container import MAX_FRAMES, Header, Packet, Reader, Writer
+from .errors import BitstreamError, ModelError
+from .media import Resampler, Samples
+from .tables import StaticTables
+
+STAGES_PER_LAYER = 3
+PACKET_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens of one piece of audio, and what is needed to give back what came in."""
+
+    tokens: NDArray[np.integer]
+    """(streams, stages, frames): indices into the implicit codebooks, in 0 … codebook_size - 1."""
+    sample_rate: int
+    """Hz of the original."""
+    samples: int
+    """Samples a channel of the original."""
+    mid_side: bool = False
+    """The two streams are (left + right) / 2 and (left - right) / 2."""
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the original."""
+        return self.samples / self.sample_rate
+
+
+@dataclass(frozen=True)
+class TokenPacket:
+    """Tokens (frames, stages) of a stretch of one stream; fewer stages where layers were left out."""
+
+    stream: int
+    start: int
+    tokens: NDArray[np.integer]
+
+
+class Codec:
+    """Encodes and decodes audio with one model. Made by `fsqcodec.load`.
+
+    Example:
+        >>> import fsqcodec, numpy as np
+        >>> codec = fsqcodec.load("speech-24k")
+        >>> t = np.arange(48000, dtype=np.float32) / 48000
+        >>> encoded = codec.encode(0.1 * np.sin(2 * np.pi * 220 * t), sample_rate=48000, kbps=6)
+        >>> data = codec.to_bytes(encoded)
+        >>> back = codec.decode(codec.from_bytes(data))
+        >>> back.shape, back.dtype
+        ((1, 48000), dtype('float32'))
+    """
+
+    def __init__(
+        self, name: str, model: AudioModel, tables: StaticTables, model_hash: bytes, metadata: dict[str, Any]
+    ) -> None:
+        self.name, self.model, self.tables = name, model.eval(), tables
+        self.model_hash = model_hash
+        self.metadata = metadata
+        """Configuration and provenance of the model, as in its file."""
+        self._dtype = np.min_scalar_type(model.quantizer.codebook_size - 1)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the model."""
+        return self.model.config.sample_rate
+
+    @property
+    def stages(self) -> int:
+        """Stages of the quantizer."""
+        return self.model.quantizer.stages
+
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames in a second."""
+        return self.model.config.frame_rate
+
+    @property
+    def delay(self) -> float:
+        """Algorithmic delay in seconds: one latent frame is awaited, and the decoder lags."""
+        return (self.model.config.frame + self.model.config.lag) / self.sample_rate
+
+    # samples → tokens
+
+    def encode(
+        self, samples: NDArray[np.floating], sample_rate: int | None = None, *, kbps: float | None = None,
+        stages: int | None = None, tags: dict[str, str] | None = None,
+    ) -> Encoded:  # fmt: skip
+        """Tokens of samples (n,) or (channels, n) in [-1, 1].
+
+        Args:
+            samples: the audio.
+            sample_rate: Hz; the model's own when None.
+            kbps: keep as many stages as fit into this average bitrate of the file, at least one.
+            stages: keep this many stages (all when None).
+            tags: title, artist, … to keep in the file.
+        """
+        block = np.atleast_2d(np.asarray(samples, np.float32))
+        rate = sample_rate or self.sample_rate
+        resampler = Resampler(len(block), rate, self.sample_rate)
+        blocks = (part for part in (resampler.push(block), resampler.flush()))
+        encoded = self.encode_blocks(blocks, len(block), rate, lambda: block.shape[1], tags)
+        return self.limit(encoded, kbps=kbps, stages=stages)
+
+    def encode_blocks(
+        self, blocks: Iterable[Samples], channels: int, sample_rate: int, length: Callable[[], int],
+        tags: dict[str, str] | None = None,
+    ) -> Encoded:  # fmt: skip
+        """Tokens of blocks (channels, n) at the model's rate, as they come; memory holds one block and tokens.
+
+        Args:
+            blocks: the audio, any sizes.
+            channels: number of channels; two are coded as mid and side.
+            sample_rate: Hz of the original.
+            length: tells the samples a channel of the original, asked after the last block.
+            tags: title, artist, …
+        """
+        encoders = [StreamEncoder(self.model) for _ in range(channels)]
+        parts: list[list[NDArray[np.integer]]] = [[] for _ in range(channels)]
+        pushed = 0
+        for block in blocks:
+            pushed += block.shape[1]
+            for rows, encoder, signal in zip(parts, encoders, _mid_side(block), strict=True):
+                rows.append(encoder.push(signal).astype(self._dtype))
+        samples = length()
+        # Rate conversion may round the last sample away: tokens must cover what the decoder has to return.
+        missing = max(0, -(-samples * self.sample_rate // sample_rate) - pushed)
+        for rows, encoder in zip(parts, encoders, strict=True):
+            rows.append(encoder.push(np.zeros(missing, np.float32)).astype(self._dtype))
+            rows.append(encoder.flush().astype(self._dtype))
+        tokens = np.stack([np.concatenate(rows).T for rows in parts])
+        return Encoded(tokens, sample_rate, samples, channels == 2, tags or {})
+
+    def limit(self, encoded: Encoded, *, kbps: float | None = None, stages: int | None = None) -> Encoded:
+        """The same tokens with fewer stages: `stages` of them, or as many as fit into `kbps`, at least one.
+
+        Raises:
+            ValueError: not a positive number.
+        """
+        if (kbps is not None and not kbps > 0) or (stages is not None and stages < 1):
+            raise ValueError("kbps and stages must be positive")
+        have = encoded.tokens.shape[1]
+        keep = min(have, stages or have)
+        if kbps is not None and encoded.samples:
+            budget = kbps * 1000 * encoded.seconds / 8
+            low, high = 1, keep  # sizes grow with the stages: bisect
+            while low < high:
+                middle = (low + high + 1) // 2
+                fits = len(self.to_bytes(replace(encoded, tokens=encoded.tokens[:, :middle]))) <= budget
+                low, high = (middle, high) if fits else (low, middle - 1)
+            keep = low
+        return replace(encoded, tokens=encoded.tokens[:, :keep])
+
+    # tokens → samples
+
+    def decode(self, encoded: Encoded, *, stages: int | None = None) -> Samples:
+        """Samples float32 (channels, n) at the original's rate, of exactly the original's length."""
+        header = self.header(encoded, self.packet_frames())
+        blocks = list(self.decode_blocks(self.split(encoded, self.packet_frames()), header, stages))
+        return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(encoded.tokens), 0), np.float32)
+
+    def decode_blocks(
+        self, packets: Iterable[TokenPacket], header: Header, stages: int | None = None
+    ) -> Iterator[Samples]:
+        """Blocks float32 (channels, n) at the original's rate; lost frames are silence.
+
+        Args:
+            packets: in order of time; a gap between packets of a stream stands for lost frames.
+            header: facts of the original.
+            stages: decode at most this many.
+        """
+        decoders = [StreamDecoder(self.model) for _ in range(header.channels)]
+        ends = [0] * header.channels
+        waiting = [np.zeros(0, np.float32)] * header.channels
+        resampler = Resampler(header.channels, self.sample_rate, header.sample_rate)
+        given = 0
+
+        def deliver(block: Samples) -> Iterator[Samples]:
+            nonlocal given
+            if header.samples is not None:
+                block = block[:, : header.samples - given]
+            given += block.shape[1]
+            if block.shape[1]:
+                yield block
+
+        def ready() -> Samples:
+            count = min(map(len, waiting))
+            block = np.stack([signal[:count] for signal in waiting])
+            waiting[:] = [signal[count:] for signal in waiting]
+            return _left_right(block) if header.mid_side else block
+
+        for packet in packets:
+            s = packet.stream
+            pieces = [self._lose(decoders[s], packet.start - ends[s])]
+            pieces.append(decoders[s].push(packet.tokens, stages))
+            ends[s] = packet.start + len(packet.tokens)
+            waiting[s] = np.concatenate([waiting[s], *pieces])
+            yield from deliver(resampler.push(ready()))
+        longest = max(ends)
+        for s, decoder in enumerate(decoders):
+            waiting[s] = np.concatenate([waiting[s], self._lose(decoder, longest - ends[s]), decoder.flush()])
+        yield from deliver(resampler.push(ready()))
+        yield from deliver(resampler.flush())
+        complete = header.samples is not None and longest >= latent_frames(
+            -(-header.samples * self.sample_rate // header.sample_rate), self.model
+        )
+        if complete and header.samples is not None and given < header.samples:
+            # The rate converter may end a sample early.
+            yield from deliver(np.zeros((header.channels, header.samples - given), np.float32))
+
+    @staticmethod
+    def _lose(decoder: StreamDecoder, frames: int) -> NDArray[np.float32]:
+        return decoder.push(np.zeros((frames, 0), np.int64))
+
+    # tokens ↔ bytes
+
+    def packet_frames(self, seconds: float = PACKET_SECONDS) -> int:
+        """Latent frames in a packet of about `seconds`."""
+        return min(MAX_FRAMES // 2, max(1, round(seconds * self.frame_rate)))
+
+    def header(self, encoded: Encoded, packet_frames: int) -> Header:
+        """Header of a file that holds `encoded`."""
+        return Header(
+            self.name, self.model_hash, self.tables.hash, self.model.config.frame, self.sample_rate,
+            encoded.sample_rate, len(encoded.tokens), encoded.samples, encoded.tokens.shape[1], STAGES_PER_LAYER, packet_frames, encoded.mid_side, encoded.tags,
+        )  # fmt: skip
+
+    def write(self, encoded: Encoded, file: IO[bytes], packet_seconds: float = PACKET_SECONDS) -> int:
+        """Write a `.fsq` file and return its bytes; a pipe will do."""
+        frames = self.packet_frames(packet_seconds)
+        header = self.header(encoded, frames)
+        writer = Writer(file, header)
+        for part in self.split(encoded, frames):
+            tokens = part.tokens.astype(np.int32)
+            edges = [*range(0, header.stages, header.stages_per_layer), header.stages]
+            layers = [self.tables.encode(tokens, a, b) for a, b in itertools.pairwise(edges)]
+            writer.write(Packet(part.stream, part.start, len(tokens), tuple(layers)))
+        return writer.finish()
+
+    def to_bytes(self, encoded: Encoded, packet_seconds: float = PACKET_SECONDS) -> bytes:
+        """The bytes of a `.fsq` file."""
+        file = io.BytesIO()
+        self.write(encoded, file, packet_seconds)
+        return file.getvalue()
+
+    def check(self, reader: Reader) -> None:
+        """Check that a file was made with this model.
+
+        Raises:
+            ModelError: it was not.
+        """
+        header = reader.header
+        if header.model_hash != self.model_hash or header.table_hash != self.tables.hash:
+            raise ModelError(
+                f"{reader.name}: made with model {header.model} {header.model_hash.hex()}, "
+                f"this is {self.name} {self.model_hash.hex()}; give the model it was made with by --model"
+            )
+        if header.stages > self.stages:
+            raise BitstreamError(f"{reader.name}: {header.stages} stages, the model has {self.stages}")
+
+    def read_packets(
+        self, reader: Reader, stages: int | None = None, keep_going: bool = False
+    ) -> Iterator[TokenPacket]:
+        """Tokens of a file's packets, at most `stages` of them.
+
+        Raises:
+            BitstreamError: a layer is damaged; with `keep_going` the packet is left out instead.
+        """
+        header = reader.header
+        wanted = min(stages or header.stages, header.stages)
+        for packet in reader:
+            have = min(wanted, len(packet.layers) * header.stages_per_layer)
+            tokens = np.zeros((packet.frames, have), np.int32)
+            try:
+                for first in range(0, have, header.stages_per_layer):
+                    layer = packet.layers[first // header.stages_per_layer]
+                    self.tables.decode(layer, tokens, first, min(first + header.stages_per_layer, have))
+            except BitstreamError as error:
+                if not keep_going:
+                    raise reader.error(
+                        packet.offset, str(error), "--keep-going decodes what is intact"
+                    ) from None
+                reader.lost += sum(map(len, packet.layers))
+                continue
+            yield TokenPacket(packet.stream, packet.start, tokens)
+
+    def from_bytes(self, data: bytes, name: str = "bytes") -> Encoded:
+        """Inverse of `to_bytes`.
+
+        Raises:
+            BitstreamError: the data are damaged.
+            ModelError: they were made with another model.
+        """
+        reader = Reader(io.BytesIO(data), name)
+        self.check(reader)
+        header = reader.header
+        parts: list[list[NDArray[np.integer]]] = [[] for _ in range(header.channels)]
+        for packet in self.read_packets(reader):
+            parts[packet.stream].append(packet.tokens.astype(self._dtype).T)
+        if not all(parts) and any(parts):
+            raise reader.error(len(data), "a stream is missing")
+        empty = np.zeros((header.channels, header.stages, 0), self._dtype)
+        tokens = np.stack([np.concatenate(rows, axis=1) for rows in parts]) if any(parts) else empty
+        length = header.samples
+        if length is None:
+            covered = max(0, tokens.shape[2] * self.model.config.frame - self.model.config.lag)
+            length = covered * header.sample_rate // self.sample_rate
+        return Encoded(tokens, header.sample_rate, length, header.mid_side, header.tags)
+
+    def split(self, encoded: Encoded, frames: int) -> Iterator[TokenPacket]:
+        """Packets in order of time, the streams of a stretch one after the other.
+
+        A rest of less than half a packet goes into the packet before it: a head costs 20 bytes.
+        """
+        total = encoded.tokens.shape[2]
+        edges = [*range(0, max(1, total - frames // 2), frames), total] if total else [0]
+        for start, stop in itertools.pairwise(edges):
+            for stream, tokens in enumerate(encoded.tokens):
+                yield TokenPacket(stream, start, tokens[:, start:stop].T)
+
+
+def _mid_side(block: Samples) -> Samples:
+    return _left_right(block) * np.float32(0.5) if len(block) == 2 else block
+
+
+def _left_right(block: Samples) -> Samples:
+    return np.stack([block[0] + block[1], block[0] - block[1]])

@@ -1,0 +1,122 @@
+"""Static frequency tables: the range coder's model of tokens when there is no learned prior.
+
+One row of integer frequencies for every stage, channel and context, estimated from training tokens. The
+context of a digit is the digit of the same channel one pass before (coarser grid); the first pass has none.
+So the table of a stage needs earlier stages only, and trailing stages can always be dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import rangecoder
+from .errors import BitstreamError, ModelError
+from .rangecoder import TOTAL, Frequencies
+from .residual import ResidualFSQ
+
+
+class StaticTables:
+    """Codes tokens of a quantizer under frequencies int32 (stages, d, L, L): stage, channel, context, digit.
+
+    Raises:
+        ModelError: the frequencies do not fit the quantizer, or break the range coder's rules.
+    """
+
+    def __init__(self, frequencies: NDArray[np.int32], quantizer: ResidualFSQ) -> None:
+        levels = np.array(quantizer.group_levels)
+        shape = (quantizer.stages, len(levels), levels.max(), levels.max())
+        if frequencies.shape != shape or frequencies.dtype != np.int32:
+            raise ModelError(f"tables of shape {frequencies.shape} where the quantizer needs {shape}")
+        try:
+            rangecoder.check_frequencies(frequencies)
+        except ValueError as error:
+            raise ModelError(f"tables: {error}") from None
+        self.frequencies, self.levels, self.groups = frequencies, levels, quantizer.groups
+        self.radix = np.cumprod([1, *levels[:-1]])
+        self.hash = hashlib.sha256(frequencies.astype("<i4").tobytes()).digest()[:8]
+
+    @classmethod
+    def estimate(cls, tokens: Tensor, quantizer: ResidualFSQ) -> StaticTables:
+        """Tables of the frequencies seen in tokens int64 (frames, stages)."""
+        digits = quantizer.unpack(tokens)  # passes, frames, D
+        width, deepest = len(quantizer.group_levels), max(quantizer.group_levels)
+        counts = torch.full((quantizer.stages, width, deepest, deepest), 0.5, dtype=torch.float64)
+        for stage in range(quantizer.stages):
+            number, group = divmod(stage, quantizer.groups)
+            for c in range(width):
+                channel = group * width + c
+                digit = digits[number, :, channel]
+                context = digits[number - 1, :, channel] if number else torch.zeros_like(digit)
+                pairs = torch.bincount(context * deepest + digit, minlength=deepest**2)
+                counts[stage, c] += pairs.reshape(deepest, deepest)
+                counts[stage, c, :, quantizer.group_levels[c] :] = 0
+        return cls(normalise(counts.numpy()), quantizer)
+
+    def encode(self, tokens: NDArray[np.int32], first: int, last: int) -> bytes:
+        """Message of the stages first … last-1 of tokens int32 (frames, stages)."""
+        digits = [self._digits(tokens, stage) for stage in range(first, last)]
+        rows = [self._rows(tokens, stage) for stage in range(first, last)]
+        return rangecoder.encode(np.concatenate(digits), np.concatenate(rows))
+
+    def decode(self, message: bytes, tokens: NDArray[np.int32], first: int, last: int) -> None:
+        """Read the stages first … last-1 of a message into tokens int32 (frames, stages), in place.
+
+        Earlier stages must be there. A message may hold more stages; they are left unread.
+
+        Raises:
+            BitstreamError: no encoder wrote this message.
+        """
+        # A stage one pass later needs digits of this message: read up to a whole pass at a time.
+        for start, stop in _within_passes(first, last, self.groups):
+            known = first  # the coder starts at the message's beginning, so known stages are read again
+            rows = [self._rows(tokens, stage) for stage in range(known, stop)]
+            digits = rangecoder.decode(message, np.concatenate(rows)).reshape(
+                -1, len(tokens), len(self.levels)
+            )
+            if (digits >= self.levels).any():
+                raise BitstreamError("a digit beyond its number of levels")
+            tokens[:, start:stop] = (digits[start - known :] * self.radix).sum(-1).T
+
+    def bits(self, tokens: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Ideal code length of each stage of tokens int32 (frames, n): bits (n,)."""
+        lengths = []
+        for stage in range(tokens.shape[1]):
+            rows, digits = self._rows(tokens, stage), self._digits(tokens, stage)
+            chosen = np.take_along_axis(rows, digits[:, None].astype(np.int64), axis=1)
+            lengths.append(-np.log2(chosen / TOTAL).sum())
+        return np.array(lengths)
+
+    def _digits(self, tokens: NDArray[np.int32], stage: int) -> NDArray[np.int32]:
+        digits = tokens[:, stage, None] // self.radix % self.levels
+        return cast("NDArray[np.int32]", digits.astype(np.int32).ravel())
+
+    def _rows(self, tokens: NDArray[np.int32], stage: int) -> Frequencies:
+        width = len(self.levels)
+        if stage < self.groups:
+            return np.tile(self.frequencies[stage, :, 0], (len(tokens), 1))
+        context = self._digits(tokens, stage - self.groups).reshape(-1, width)
+        return cast(
+            Frequencies, self.frequencies[stage][np.arange(width), context].reshape(-1, self.levels.max())
+        )
+
+
+def _within_passes(first: int, last: int, groups: int) -> list[tuple[int, int]]:
+    """The stages first … last-1 cut where a stage's context would lie inside the same cut."""
+    return [(start, min(start + groups, last)) for start in range(first, last, groups)]
+
+
+def normalise(counts: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Integer frequencies ≥ 1 with row sums 2^24, in proportion to counts (..., L)."""
+    width = counts.shape[-1]
+    share = counts / counts.sum(-1, keepdims=True)
+    frequencies = np.floor(share * (TOTAL - width)).astype(np.int64) + 1
+    largest = frequencies.argmax(-1)[..., None]
+    rest = TOTAL - frequencies.sum(-1, keepdims=True)
+    np.put_along_axis(frequencies, largest, np.take_along_axis(frequencies, largest, -1) + rest, -1)
+    return frequencies.astype(np.int32)

@@ -1,0 +1,85 @@
+"""Quality measures of a decoded clip, and Opus beside it. PESQ and ESTOI look at 16 kHz and 10 kHz audio."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import torch
+import torchaudio.functional as AF
+from av.audio.frame import AudioFrame
+from fsqcodec.media import Resampler
+from numpy.typing import NDArray
+from torch import Tensor
+
+Signal = NDArray[np.float32]
+
+
+def si_sdr(estimate: Tensor, reference: Tensor) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB of samples (N,) (Le Roux et al. 2019)."""
+    estimate, reference = estimate - estimate.mean(), reference - reference.mean()
+    target = (estimate @ reference) / (reference @ reference + 1e-9) * reference
+    error = estimate - target
+    return float(10 * torch.log10((target @ target + 1e-9) / (error @ error + 1e-9)))
+
+
+def pesq_wideband(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
+    """PESQ-WB (ITU-T P.862.2) of samples (N,); None without the `pesq` package or without speech."""
+    try:
+        from pesq import PesqError, pesq
+    except ImportError:
+        return None
+    pair = [AF.resample(x, sample_rate, 16000).numpy().astype(np.float32) for x in (reference, estimate)]
+    score = pesq(16000, *pair, "wb", on_error=PesqError.RETURN_VALUES)
+    return float(score) if score > 0 else None
+
+
+def estoi(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
+    """Extended short-time objective intelligibility, 0 … 1 (Jensen and Taal 2016); None without `pystoi`."""
+    try:
+        from pystoi import stoi
+    except ImportError:
+        return None
+    return float(stoi(reference.numpy(), estimate.numpy(), sample_rate, extended=True))
+
+
+def score(estimate: Signal, reference: Signal, sample_rate: int) -> dict[str, float]:
+    """Every measure there is of two signals (n,) of the same length and rate."""
+    y, x = torch.from_numpy(np.ascontiguousarray(estimate)), torch.from_numpy(np.ascontiguousarray(reference))
+    found = {
+        "PESQ-WB": pesq_wideband(y, x, sample_rate),
+        "ESTOI": estoi(y, x, sample_rate),
+        "SI-SDR": si_sdr(y, x),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def opus_round_trip(audio: Signal, sample_rate: int, kbps: float) -> tuple[Signal, int]:
+    """A mono signal (n,) through libopus (VBR, 20 ms), aligned, and the bytes of its packets."""
+    resampler = Resampler(1, sample_rate, 48000)
+    fast = np.concatenate([resampler.push(audio[None]), resampler.flush()], axis=1)
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as out:
+        stream = out.add_stream("libopus", rate=48000, layout="mono", bit_rate=int(kbps * 1000))
+        stream.options = {"application": "voip"}
+        samples = np.clip(np.rint(fast * 32767), -32768, 32767).astype(np.int16)
+        size = 0
+        for start in range(0, samples.shape[1], 48000):
+            frame = AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples[:, start : start + 48000]), "s16", "mono"
+            )
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            for packet in stream.encode(frame):
+                size += packet.size
+                out.mux(packet)
+        for packet in stream.encode(None):
+            size += packet.size
+            out.mux(packet)
+    file.seek(0)
+    from fsqcodec.media import AudioReader
+
+    with AudioReader(file, sample_rate) as reader:
+        back = reader.read()[0]
+    return np.pad(back, (0, max(0, len(audio) - len(back))))[: len(audio)], size
