@@ -30,7 +30,7 @@ def models(
         import math
 
         config, train = metadata["config"], metadata.get("train", {})
-        stages = config["groups"] * config["passes"]
+        stages = config["stages"]
         frames = config["sample_rate"] / config["hop"] / config["stride"]
         rate = stages * math.log2(math.prod(config["levels"])) * frames / 1000
         hours = f"{train.get('steps', '?')} steps, {train.get('machine_hours', '?')} h"

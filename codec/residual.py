@@ -43,13 +43,14 @@ class ResidualFSQ(nn.Module):
     Args:
         levels: levels of the channels of one group, such as `[5, 5, 5, 5]`.
         groups: number of groups; the latent has `groups * len(levels)` channels.
-        passes: number of grids, each L times finer than the one before.
+        stages: number of stages, `groups` when None; those beyond `groups` refine the groups again, each
+            time on a grid L times finer, from the first on.
 
     Tokens are int64 (..., stages); token k is the mixed-radix number of its group's digits.
 
     Example:
         >>> import torch
-        >>> rfsq = ResidualFSQ([5, 5, 5, 5], groups=12, passes=2)
+        >>> rfsq = ResidualFSQ([5, 5, 5, 5], groups=12, stages=24)
         >>> rfsq.stages, rfsq.channels
         (24, 48)
         >>> values, tokens = rfsq(torch.randn(1, 50, 48))
@@ -63,11 +64,13 @@ class ResidualFSQ(nn.Module):
     scale: Tensor
     radix: Tensor
 
-    def __init__(self, levels: Sequence[int], groups: int, passes: int = 1) -> None:
+    def __init__(self, levels: Sequence[int], groups: int, stages: int | None = None) -> None:
         super().__init__()
         group_levels = check_levels(levels)
-        if groups < 1 or passes < 1:
-            raise ValueError(f"groups and passes must be at least 1, got {groups} and {passes}")
+        self.stages = groups if stages is None else stages
+        if groups < 1 or self.stages < groups:
+            raise ValueError(f"{self.stages} stages for {groups} groups: every group needs one at least")
+        passes = -(-self.stages // groups)
         if max(group_levels) ** passes > 2**20:
             raise ValueError(f"{passes} passes of {max(group_levels)} levels are finer than float32 resolves")
         self.group_levels, self.groups, self.passes = group_levels, groups, passes
@@ -77,11 +80,6 @@ class ResidualFSQ(nn.Module):
         self.register_buffer("levels", tiled, persistent=False)
         self.register_buffer("scale", 1 / tiled.double() ** torch.arange(passes)[:, None], persistent=False)
         self.register_buffer("radix", torch.tensor(radix), persistent=False)
-
-    @property
-    def stages(self) -> int:
-        """Number of stages, passes × groups."""
-        return self.passes * self.groups
 
     @property
     def channels(self) -> int:
@@ -132,13 +130,12 @@ class ResidualFSQ(nn.Module):
             raise ValueError(f"{n} stages of tokens, but the quantizer has {self.stages}")
         if n and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
             raise ValueError(f"tokens must be in 0 … {self.codebook_size - 1}")
-        padded = nn.functional.pad(tokens, (0, self.stages - n))
-        return self._sum(self.unpack(padded), self._kept(n if stages is None else stages, tokens.dim()))
+        return self._sum(self.unpack(tokens), self._kept(n if stages is None else stages, tokens.dim()))
 
     def unpack(self, tokens: Tensor) -> Tensor:
-        """Digits of tokens of whole passes: int64 (..., stages) → int64 (passes, ..., D)."""
-        group = self.levels[: len(self.group_levels)]
-        digits = tokens.unsqueeze(-1) // self.radix % group
+        """Digits of tokens: int64 (..., n) → int64 (passes, ..., D), 0 where there is no stage."""
+        padded = nn.functional.pad(tokens, (0, self.passes * self.groups - tokens.shape[-1]))
+        digits = padded.unsqueeze(-1) // self.radix % self.levels[: len(self.group_levels)]
         return digits.unflatten(-2, (self.passes, self.groups)).flatten(-2).movedim(-2, 0)
 
     def statistics(self, tokens: Tensor) -> list[StageStatistics]:
@@ -167,13 +164,16 @@ class ResidualFSQ(nn.Module):
 
     def _kept(self, stages: Tensor | int | None, dim: int) -> Tensor | None:
         """Which channels of which pass are kept: bool (passes, items or 1, 1 …, D)."""
+        slots = self.passes * self.groups
         if stages is None:
-            return None
+            if self.stages == slots:
+                return None
+            stages = self.stages
         count = torch.as_tensor(stages, device=self.levels.device).reshape(-1, 1)
-        kept = torch.arange(self.stages, device=self.levels.device) < count
+        kept = torch.arange(slots, device=self.levels.device) < count
         kept = kept.unflatten(1, (self.passes, self.groups)).repeat_interleave(len(self.group_levels), -1)
         return kept.movedim(1, 0).reshape(self.passes, len(count), *[1] * (dim - 2), -1)
 
     def _pack(self, digits: Tensor) -> Tensor:
         grouped = digits.movedim(0, -2).unflatten(-1, (self.groups, -1))
-        return (grouped * self.radix).sum(-1).flatten(-2)
+        return (grouped * self.radix).sum(-1).flatten(-2)[..., : self.stages]

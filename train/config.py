@@ -42,11 +42,11 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """Weights of the losses; the waveform's goes linearly from its first to its last value."""
+    """Weights of the losses at the first step and from 70 % of the steps on, linear in between."""
 
-    waveform: tuple[float, float] = (3.0, 1.0)
-    mel: float = 1.0
-    spectrum: float = 0.5
+    waveform: tuple[float, float] = (1.0, 0.3)
+    spectrum: tuple[float, float] = (2.0, 1.0)
+    mel: tuple[float, float] = (1.0, 2.0)
 
 
 @dataclass

@@ -153,13 +153,9 @@ class Trainer:
         with self.accelerator.autocast():
             y, _ = self.model(batch["audio"], batch["stages"], quantize=progress >= optim.no_quantizer)
         terms = self.loss(y.float(), batch["audio"][:, : y.shape[1]])
-        first, last = self.config.loss.waveform
-        waveform = first + (last - first) * min(1.0, progress / 0.7)
-        loss = (
-            waveform * terms["waveform"]
-            + self.config.loss.mel * terms["mel"]
-            + self.config.loss.spectrum * terms["spectrum"]
-        )
+        names = ("waveform", "spectrum", "mel")
+        loss = sum(self._weight(name, progress) * terms[name] for name in names)
+        assert isinstance(loss, Tensor)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.clip)
         norm_value = float(norm) if norm is not None else 0.0
@@ -170,10 +166,13 @@ class Trainer:
             self.skipped += 1
         self.optimizer.zero_grad()
         self.step += 1
-        values = torch.stack([loss.detach(), *(terms[k].detach() for k in ("waveform", "mel", "spectrum"))])
+        values = torch.stack([loss.detach(), *(terms[name].detach() for name in names)])
         values = self.accelerator.reduce(values, "mean")
-        names = ("loss", "waveform", "mel", "spectrum")
-        return dict(zip(names, values.tolist(), strict=True)) | {"gradient": norm_value}
+        return dict(zip(("loss", *names), values.tolist(), strict=True)) | {"gradient": norm_value}
+
+    def _weight(self, name: str, progress: float) -> float:
+        first, last = getattr(self.config.loss, name)
+        return float(first + (last - first) * min(1.0, progress / 0.7))
 
     def run(self, progress: Callable[[int, int, dict[str, float]], None] | None = None) -> None:
         """Train to the end of the configured steps; `progress(step, steps, values)` after every step."""
@@ -183,7 +182,7 @@ class Trainer:
             DataLoader(
                 self.crops, optim.batch, sampler=numbers, num_workers=config.data.workers,
                 persistent_workers=False, prefetch_factor=8 if config.data.workers else None,
-                worker_init_fn=_one_thread,
+                worker_init_fn=_prepare_worker,
             )
         )  # fmt: skip
         writer = SummaryWriter(str(self.out)) if self.main else None
@@ -271,5 +270,8 @@ def _averager(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
-def _one_thread(_: int) -> None:
+def _prepare_worker(_: int) -> None:
+    """Loaders take one thread each, and leave it to the main process to answer signals to the group."""
     torch.set_num_threads(1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

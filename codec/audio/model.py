@@ -39,8 +39,9 @@ class AudioConfig:
     kernel: int = 7
     expansion: int = 3
     levels: tuple[int, ...] = (5, 5, 5, 5)
-    groups: int = 12
-    passes: int = 2
+    groups: int = 20
+    stages: int = 24
+    """Stages beyond `groups` refine the first groups once more."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AudioConfig:
@@ -136,7 +137,7 @@ class AudioModel(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config
-        self.quantizer = ResidualFSQ(config.levels, config.groups, config.passes)
+        self.quantizer = ResidualFSQ(config.levels, config.groups, config.stages)
         self.encoder = Encoder(config, self.quantizer.channels)
         self.decoder = Decoder(config, self.quantizer.channels, self.quantizer.stages)
 
