@@ -2,12 +2,13 @@
 
     file    = header  packet*  [index]
     header  = "FSQC"  version:u8  length  fields  crc                        (crc of all before it)
-    fields  = kind  name:bytes  model_hash:8  table_hash:8  frame_samples  frame_rate  sample_rate  channels
+    fields  = kind  name:bytes  model_hash:8  table_hash:4  frame_samples  frame_rate  sample_rate  channels
               samples+1  stages  stages_per_layer  packet_frames  mid_side  tags:bytes(JSON)
               (bytes: length, then as many; a latent frame lasts frame_samples / frame_rate seconds)
-    packet  = 0xF5  length  stream  start  frames  layers  (layer length)*  (layer)*  crc
+    packet  = 0xF5  length  stream  start  frames  layers  (layer length)*  (layer)*  crc   (the last layer's
+              length is not written: it ends with the packet)
     index   = 0xF1  length  count  (frames from the packet before, bytes from the packet before)*  crc
-              index_size:u32  "FSQI"
+              index_size:u24  0xF2                                     (size from 0xF1 to crc)
 
 A packet decodes by itself and lasts a couple of seconds. Its layers hold `stages_per_layer` stages each, in
 order of importance: trailing layers may be cut off (`peel`). The index is a convenience of seeking; a file
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,9 @@ from typing import IO
 from .errors import BitstreamError
 
 MAGIC, VERSION = b"FSQC", 1
-_PACKET, _INDEX, _INDEX_END = 0xF5, 0xF1, b"FSQI"
+_PACKET, _INDEX, _END = 0xF5, 0xF1, 0xF2
+_TRAILER = 4
+"""Bytes behind the index."""
 AUDIO = 0
 
 MAX_HEADER = 1 << 18
@@ -49,7 +51,7 @@ class Header:
     model_hash: bytes
     """8 bytes: what the tokens mean (quantizer and encoder)."""
     table_hash: bytes
-    """8 bytes: the frequency tables that the layers are coded with."""
+    """4 bytes: the frequency tables that the layers are coded with."""
     frame_samples: int
     """Samples in a latent frame, at `frame_rate`."""
     frame_rate: int
@@ -106,7 +108,7 @@ class Packet:
 
     def pack(self) -> bytes:
         """The bytes of the packet."""
-        numbers = (self.stream, self.start, self.frames, len(self.layers), *map(len, self.layers))
+        numbers = (self.stream, self.start, self.frames, len(self.layers), *map(len, self.layers[:-1]))
         body = b"".join(map(varint, numbers)) + b"".join(self.layers)
         head = bytes([_PACKET]) + varint(len(body)) + body
         return head + _crc(head)
@@ -183,7 +185,7 @@ class Writer:
         body = varint(len(self._entries) - 1) + self._index
         head = bytes([_INDEX]) + varint(len(body)) + body
         block = head + _crc(head)
-        self._put(block + struct.pack(">I", len(block)) + _INDEX_END)
+        self._put(block + len(block).to_bytes(3, "big") + bytes([_END]))
         return self._at
 
     def _put(self, data: bytes) -> None:
@@ -297,7 +299,7 @@ class Reader:
             return None, 0, "no packet begins here"
         self._fill(6)
         try:
-            size, at = read_varint(self._window, 1, MAX_PACKET if kind == _PACKET else 1 << 26)
+            size, at = read_varint(self._window, 1, MAX_PACKET if kind == _PACKET else 1 << 24)
         except ValueError as error:
             return None, 0, f"packet: {error}"
         if not self._fill(at + size + 4):
@@ -305,11 +307,11 @@ class Reader:
         if _crc(self._window[: at + size]) != self._window[at + size : at + size + 4]:
             return None, 0, "checksum of a packet is wrong"
         if kind == _INDEX:
-            self._fill(at + size + 4 + 9)
+            self._fill(at + size + 4 + _TRAILER + 1)
             behind = len(self._window) - (at + size + 4)
-            if behind > 8 and not self._keep_going:
+            if behind > _TRAILER and not self._keep_going:
                 return None, 0, "data behind the end of the file"
-            self._skip(at + size + 4 + min(behind, 8))
+            self._skip(at + size + 4 + min(behind, _TRAILER))
             self.complete = True
             return None, 0, ""
         try:
@@ -323,11 +325,12 @@ class Reader:
         frames, at = read_varint(body, at, min(MAX_FRAMES, 2 * self.header.packet_frames))
         count, at = read_varint(body, at, self.header.layers)
         sizes = []
-        for _ in range(count):
+        for _ in range(count - 1):
             size, at = read_varint(body, at, MAX_PACKET)
             sizes.append(size)
-        if not frames or at + sum(sizes) != len(body):
-            raise ValueError("its layers do not fill it")
+        if not frames or not count or at + sum(sizes) > len(body):
+            raise ValueError("its layers do not fit into it")
+        sizes.append(len(body) - at - sum(sizes))
         layers = []
         for size in sizes:
             layers.append(body[at : at + size])
@@ -343,14 +346,14 @@ def read_index(file: IO[bytes]) -> list[tuple[int, int]] | None:
     here = file.tell()
     try:
         end = file.seek(0, io.SEEK_END)
-        if end < 8:
+        if end < _TRAILER:
             return None
-        file.seek(end - 8)
-        tail = file.read(8)
-        size = struct.unpack(">I", tail[:4])[0]
-        if tail[4:] != _INDEX_END or size > end - 8:
+        file.seek(end - _TRAILER)
+        tail = file.read(_TRAILER)
+        size = int.from_bytes(tail[:3], "big")
+        if tail[3] != _END or size > end - _TRAILER:
             return None
-        file.seek(end - 8 - size)
+        file.seek(end - _TRAILER - size)
         block = file.read(size)
         if len(block) < 6 or block[0] != _INDEX or _crc(block[:-4]) != block[-4:]:
             return None
@@ -373,7 +376,7 @@ def _parse_fields(body: bytes) -> Header:
     kind, at = read_varint(body, 0, 0)
     size, at = read_varint(body, at, 256)
     name, at = body[at : at + size].decode("utf-8"), at + size
-    hashes, at = body[at : at + 16], at + 16
+    hashes, at = body[at : at + 12], at + 12
     limits = (
         MAX_SAMPLE_RATE,
         MAX_SAMPLE_RATE,

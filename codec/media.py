@@ -16,6 +16,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from .errors import MediaError
@@ -51,9 +52,8 @@ class AudioReader:
     ) -> None:
         self.name = name or (str(source) if isinstance(source, str | Path) else "input")
         try:
-            self._container = av.open(
-                str(source) if isinstance(source, Path) else source, metadata_errors="ignore"
-            )
+            place = str(source) if isinstance(source, Path) else source
+            self._container = cast(InputContainer, av.open(place, metadata_errors="ignore"))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self.name}: cannot be read as a media file ({_reason(error)})") from None
         if not self._container.streams.audio:

@@ -39,7 +39,7 @@ class StaticTables:
             raise ModelError(f"tables: {error}") from None
         self.frequencies, self.levels, self.groups = frequencies, levels, quantizer.groups
         self.radix = np.cumprod([1, *levels[:-1]])
-        self.hash = hashlib.sha256(frequencies.astype("<i4").tobytes()).digest()[:8]
+        self.hash = hashlib.sha256(frequencies.astype("<i4").tobytes()).digest()[:4]
 
     @classmethod
     def estimate(cls, tokens: Tensor, quantizer: ResidualFSQ) -> StaticTables:

@@ -44,9 +44,9 @@ class DataConfig:
 class LossConfig:
     """Weights of the losses at the first step and from 70 % of the steps on, linear in between."""
 
-    waveform: tuple[float, float] = (1.0, 0.3)
-    spectrum: tuple[float, float] = (2.0, 1.0)
-    mel: tuple[float, float] = (1.0, 2.0)
+    waveform: tuple[float, float] = (1.0, 0.15)
+    spectrum: tuple[float, float] = (1.0, 3.0)
+    mel: tuple[float, float] = (1.0, 3.0)
 
 
 @dataclass

@@ -14,6 +14,10 @@ _RESOLUTIONS = ((512, 128, 40), (1024, 256, 80), (2048, 512, 128))
 """Window and hop in samples, and mel bands: bands grow with the window, or short windows have empty ones."""
 
 
+_FLOOR = 3e-9
+"""Power of white noise at -85 dBFS."""
+
+
 class ReconstructionLoss(nn.Module):
     """Waveform, spectrum and mel terms, each a mean over the batch.
 
@@ -29,9 +33,10 @@ class ReconstructionLoss(nn.Module):
         super().__init__()
         for window, _, bands in _RESOLUTIONS:
             filters = AF.melscale_fbanks(
-                window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney", mel_scale="slaney"
+                window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, mel_scale="slaney"
             )
-            self.register_buffer(f"window{window}", torch.hann_window(window), persistent=False)
+            hann = torch.hann_window(window)
+            self.register_buffer(f"window{window}", hann / hann.square().sum().sqrt(), persistent=False)
             self.register_buffer(f"mel{window}", filters, persistent=False)
 
     def forward(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
@@ -44,10 +49,12 @@ class ReconstructionLoss(nn.Module):
             error = ((yr - xr).square() + (yi - xi).square()) @ filters
             y_power = (yr.square() + yi.square()) @ filters
             x_power = (xr.square() + xi.square()) @ filters
-            # A band 40 dB below the mean of its crop is hardly heard: it need not be matched.
-            floor = 1e-4 * x_power.mean((1, 2), keepdim=True) + 1e-7
-            spectrum = spectrum + torch.log10((error + floor) / (x_power + floor) + 0.02).mean()
-            mel = mel + (torch.log10(y_power + 1e-6) - torch.log10(x_power + 1e-6)).abs().mean() / 2
+            # 0.1: beyond 10 dB a band has less and less to win, and its bits go to bands that have none yet.
+            # Bands far below the mean of their crop are hardly heard and need not be matched. The top octave
+            # of speech lies 50 dB below its vowels and must not be lost under the floor.
+            floor = 1e-5 * x_power.mean((1, 2), keepdim=True) + _FLOOR
+            spectrum = spectrum + torch.log10((error + floor) / (x_power + floor) + 0.1).mean()
+            mel = mel + (torch.log10(y_power + _FLOOR) - torch.log10(x_power + _FLOOR)).abs().mean() / 2
         count = len(_RESOLUTIONS)
         return {"waveform": waveform, "spectrum": spectrum / count, "mel": mel / count}
 

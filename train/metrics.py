@@ -56,6 +56,16 @@ def score(estimate: Signal, reference: Signal, sample_rate: int) -> dict[str, fl
     return {key: value for key, value in found.items() if value is not None}
 
 
+def align(estimate: Signal, reference: Signal, reach: int = 2000) -> Signal:
+    """The estimate (n,) shifted by up to `reach` samples to where it correlates best with the reference."""
+    size = 1 << (len(estimate) + len(reference)).bit_length()
+    cross = np.fft.irfft(np.fft.rfft(estimate, size) * np.conj(np.fft.rfft(reference, size)), size)
+    lags = np.concatenate([np.arange(reach + 1), np.arange(-reach, 0)])
+    lag = int(lags[cross[lags].argmax()])
+    shifted = estimate[lag:] if lag >= 0 else np.pad(estimate, (-lag, 0))
+    return np.pad(shifted, (0, max(0, len(reference) - len(shifted))))[: len(reference)]
+
+
 def opus_round_trip(audio: Signal, sample_rate: int, kbps: float) -> tuple[Signal, int]:
     """A mono signal (n,) through libopus (VBR, 20 ms), aligned, and the bytes of its packets."""
     resampler = Resampler(1, sample_rate, 48000)
@@ -82,4 +92,4 @@ def opus_round_trip(audio: Signal, sample_rate: int, kbps: float) -> tuple[Signa
 
     with AudioReader(file, sample_rate) as reader:
         back = reader.read()[0]
-    return np.pad(back, (0, max(0, len(audio) - len(back))))[: len(audio)], size
+    return align(back, audio), size

@@ -1,0 +1,326 @@
+"""Range coder, tables and container, without networks."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fsqcodec import rangecoder
+from fsqcodec.container import Header, Packet, Reader, Writer, read_index, read_varint, survey, varint
+from fsqcodec.errors import BitstreamError, ModelError
+from fsqcodec.rangecoder import TOTAL
+from fsqcodec.residual import ResidualFSQ
+from fsqcodec.tables import StaticTables, normalise
+from hypothesis import given
+from hypothesis import strategies as st
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    n, levels, skew = draw(st.integers(0, 120)), draw(st.integers(2, 9)), draw(st.floats(0, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    frequencies = normalise(rng.random((n, levels)) ** skew + 1e-12)
+    likely = rng.random() < 0.5
+    symbols = frequencies.argmax(1) if likely and n else rng.integers(0, levels, n)
+    return symbols.astype(np.int32), frequencies
+
+
+@given(messages())
+def test_constriction_and_the_reference_write_and_read_the_same_bytes(
+    case: tuple[np.ndarray, np.ndarray],
+) -> None:
+    symbols, frequencies = case
+    message = rangecoder.encode(symbols, frequencies)
+    assert message == rangecoder.reference_encode(symbols, frequencies)
+    assert np.array_equal(rangecoder.decode(message, frequencies), symbols)
+    assert np.array_equal(rangecoder.reference_decode(message, frequencies), symbols)
+    ideal = -np.log2(frequencies[np.arange(len(symbols)), symbols] / TOTAL).sum()
+    assert len(message) * 8 <= ideal * 1.0001 + 16
+
+
+def test_carries_through_many_words() -> None:
+    # Symbols around the middle keep the interval astride a carry for as long as they last.
+    row = np.array([TOTAL // 2 - 1, 2, TOTAL // 2 - 1], np.int32)
+    for length in range(1, 60):
+        for last in (0, 1, 2):
+            symbols = np.ones(length, np.int32)
+            symbols[-1] = last
+            frequencies = np.tile(row, (length, 1))
+            message = rangecoder.encode(symbols, frequencies)
+            assert message == rangecoder.reference_encode(symbols, frequencies)
+            assert np.array_equal(rangecoder.decode(message, frequencies), symbols)
+
+
+@given(st.binary(max_size=60), st.integers(1, 300))
+def test_rubbish_reads_as_symbols_or_as_an_error(message: bytes, count: int) -> None:
+    frequencies = np.tile(normalise(np.array([[1.0, 5.0, 1e-9]])), (count, 1))
+    outcomes = []
+    for decode in (rangecoder.decode, rangecoder.reference_decode):
+        try:
+            outcomes.append(decode(message, frequencies).tolist())
+        except BitstreamError:
+            outcomes.append("error")
+    assert outcomes[0] == outcomes[1]
+
+
+def test_frequencies_are_checked() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        rangecoder.check_frequencies(np.array([[0, TOTAL]]))
+    with pytest.raises(ValueError, match="add up"):
+        rangecoder.check_frequencies(np.array([[1, TOTAL]]))
+
+
+@pytest.fixture(scope="module")
+def quantizer() -> ResidualFSQ:
+    return ResidualFSQ([7, 5, 5], groups=3, stages=7)
+
+
+@pytest.fixture(scope="module")
+def tokens(quantizer: ResidualFSQ) -> np.ndarray:
+    torch.manual_seed(3)
+    return quantizer.encode(0.5 * torch.randn(400, quantizer.channels)).numpy().astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def tables(quantizer: ResidualFSQ, tokens: np.ndarray) -> StaticTables:
+    return StaticTables.estimate(torch.from_numpy(tokens).long(), quantizer)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 7), (0, 2), (2, 5), (5, 7), (1, 6)])
+def test_stages_come_back_given_the_earlier_ones(
+    tables: StaticTables, tokens: np.ndarray, first: int, last: int
+) -> None:
+    message = tables.encode(tokens, first, last)
+    got = np.zeros_like(tokens)
+    got[:, :first] = tokens[:, :first]
+    tables.decode(message, got, first, last)
+    assert np.array_equal(got[:, first:last], tokens[:, first:last])
+    assert len(message) * 8 <= tables.bits(tokens)[first:last].sum() * 1.005 + 8
+
+
+def test_a_prefix_of_a_message_decodes(tables: StaticTables, tokens: np.ndarray) -> None:
+    got = np.zeros((len(tokens), 2), np.int32)
+    tables.decode(tables.encode(tokens, 0, 5), got, 0, 2)
+    assert np.array_equal(got, tokens[:, :2])
+
+
+def test_tables_save_bits_and_a_context_saves_more(tables: StaticTables, tokens: np.ndarray) -> None:
+    assert tables.bits(tokens).sum() < 0.95 * tokens.size * np.log2(7 * 25)
+
+
+def test_altered_tables_have_another_hash_and_wrong_ones_are_refused(
+    tables: StaticTables, quantizer: ResidualFSQ
+) -> None:
+    altered = tables.frequencies.copy()
+    altered[0, 0, 0, :2] += (1, -1)
+    assert StaticTables(altered, quantizer).hash != tables.hash
+    altered[0, 0, 0, 0] += 1
+    with pytest.raises(ModelError, match="add up"):
+        StaticTables(altered, quantizer)
+    with pytest.raises(ModelError, match="shape"):
+        StaticTables(altered[:3], quantizer)
+
+
+HEADER = Header("tiny", b"modelhsh", b"tabl", 480, 24000, 44100, 2, 12345, 7, 3, 50, True, {"title": "Größe"})
+
+
+def _file(streams: int = 2, packets: int = 4) -> bytes:
+    file = io.BytesIO()
+    writer = Writer(file, HEADER)
+    for i in range(packets):
+        for stream in range(streams):
+            layers = tuple(bytes([i, stream, layer]) * (20 + 70 * layer) for layer in range(3))
+            writer.write(Packet(stream, 50 * i, 50, layers))
+    assert writer.finish() == len(file.getvalue())
+    return file.getvalue()
+
+
+def test_header_and_packets_come_back() -> None:
+    data = _file()
+    reader = Reader(io.BytesIO(data))
+    assert reader.header == HEADER
+    packets = list(reader)
+    assert [(p.stream, p.start) for p in packets] == [(s, 50 * i) for i in range(4) for s in (0, 1)]
+    assert packets[5].layers[2] == bytes([2, 1, 2]) * 160
+    assert reader.complete
+    assert reader.position == len(data)
+    index = read_index(io.BytesIO(data))
+    assert index == [(p.start, p.offset) for p in packets]
+
+
+def test_a_file_without_its_index_is_read_but_known_to_be_open() -> None:
+    data = _file()
+    end = len(data) - int.from_bytes(data[-4:-1], "big") - 4
+    reader = Reader(io.BytesIO(data[:end]))
+    assert len(list(reader)) == 8
+    assert not reader.complete
+    assert read_index(io.BytesIO(data[:end])) is None
+
+
+def test_survey_counts_every_byte() -> None:
+    data = _file()
+    found = survey(Reader(io.BytesIO(data)))
+    assert found.total == len(data)
+    assert found.layers == (8 * 60, 8 * 270, 8 * 480)
+    assert found.overhead == len(data) - sum(found.layers)
+    assert found.layers_within(found.kbps()) == 3
+    assert found.layers_within(0.001) == 1
+
+
+def test_reading_from_a_pipe_that_gives_single_bytes() -> None:
+    class Dripping(io.RawIOBase):
+        def __init__(self, data: bytes) -> None:
+            self.inner = io.BytesIO(data)
+
+        def readable(self) -> bool:
+            return True
+
+        def read(self, size: int = -1) -> bytes:
+            return self.inner.read(1)
+
+    assert len(list(Reader(Dripping(_file())))) == 8  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: b"RIFF" + d[4:], "not an .fsq file; encode"),
+        (lambda d: d[:4] + b"\x09" + d[5:], "version 9"),
+        (lambda d: d[:3], "not an .fsq file"),
+        (lambda d: d[:20], "ends inside its header"),
+        (lambda d: d[:10] + b"X" + d[11:], "header is damaged"),
+        (lambda d: d[:5] + b"\xff" * 9 + d[14:], "header:"),
+        (lambda d: d[:200] + bytes([d[200] ^ 1]) + d[201:], "checksum"),
+        (lambda d: d[:500], "ends inside a packet"),
+        (lambda d: d + b"more", "behind the end"),
+    ],
+)
+def test_damage_is_one_line_with_name_and_byte(change: object, says: str) -> None:
+    with pytest.raises(BitstreamError, match=r"^talk.fsq: byte \d+: .*" + says) as caught:
+        list(Reader(io.BytesIO(change(_file())), "talk.fsq"))  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+def test_keep_going_loses_the_damaged_packet_only() -> None:
+    data = bytearray(_file())
+    offset = list(Reader(io.BytesIO(bytes(data))))[3].offset
+    data[offset + 30] ^= 0xFF
+    reader = Reader(io.BytesIO(bytes(data)), keep_going=True)
+    assert [(p.stream, p.start) for p in reader] == [
+        (0, 0),
+        (1, 0),
+        (0, 50),
+        (0, 100),
+        (1, 100),
+        (0, 150),
+        (1, 150),
+    ]
+    assert reader.lost > 300
+
+
+def test_a_hostile_gap_is_not_believed() -> None:
+    file = io.BytesIO()
+    writer = Writer(file, replace(HEADER, channels=1, mid_side=False))
+    writer.write(Packet(0, 0, 50, (b"abc",)))
+    writer.write(Packet(0, 1 << 40, 50, (b"abc",)))
+    writer.finish()
+    assert [p.start for p in Reader(io.BytesIO(file.getvalue()), keep_going=True)] == [0]
+    with pytest.raises(BitstreamError, match="missing"):
+        list(Reader(io.BytesIO(file.getvalue())))
+
+
+@pytest.mark.parametrize("size", [2**20, 2**60])
+def test_sizes_beyond_limits_are_refused_before_memory_is_taken(size: int) -> None:
+    header = HEADER.pack()
+    with pytest.raises(BitstreamError, match=r"limit|without end"):
+        list(Reader(io.BytesIO(header + b"\xf5" + varint(size) + b"\0" * 100)))
+    body = varint(0) + varint(size) + b"x"
+    with pytest.raises(BitstreamError):
+        Reader(io.BytesIO(b"FSQC\x01" + varint(len(body)) + body + b"\0" * 4))
+
+
+@given(st.binary(max_size=400), st.booleans())
+def test_rubbish_behind_a_header_never_breaks_the_reader(data: bytes, keep_going: bool) -> None:
+    try:
+        list(Reader(io.BytesIO(HEADER.pack() + data), keep_going=keep_going))
+    except BitstreamError:
+        assert not keep_going
+
+
+@given(st.data())
+def test_damaged_files_give_intact_packets_or_an_error(data: st.DataObject) -> None:
+    original = _file()
+    good = {p.pack() for p in Reader(io.BytesIO(original))}
+    damaged = bytearray(original)
+    kind = data.draw(st.sampled_from(["flip", "cut", "insert", "remove", "splice"]))
+    at = data.draw(st.integers(0, len(damaged) - 1))
+    size = data.draw(st.integers(1, 300))
+    if kind == "flip":
+        damaged[at] ^= data.draw(st.integers(1, 255))
+    elif kind == "cut":
+        del damaged[at:]
+    elif kind == "insert":
+        damaged[at:at] = data.draw(st.binary(min_size=1, max_size=50))
+    elif kind == "remove":
+        del damaged[at : at + size]
+    else:
+        damaged[at:at] = original[size : size + 700]
+    for keep_going in (True, False):
+        try:
+            reader = Reader(io.BytesIO(bytes(damaged)), keep_going=keep_going)
+            for packet in reader:
+                assert replace(packet, offset=0).pack() in good
+        except BitstreamError:
+            assert not keep_going or damaged[:160] != original[:160]  # only a header is past help
+
+
+@given(st.integers(0, 2**48))
+def test_varints(value: int) -> None:
+    assert read_varint(varint(value), 0, 2**48) == (value, len(varint(value)))
+
+
+def test_golden_file_of_version_1(tmp_path: Path) -> None:
+    """Written once in November 2026; a program that cannot read it has changed the format."""
+    facts = json.loads((GOLDEN / "v1.json").read_text())
+    arrays = np.load(GOLDEN / "v1.npz")
+    quantizer = ResidualFSQ(facts["levels"], facts["groups"], facts["stages"])
+    tables = StaticTables(arrays["tables"], quantizer)
+    assert tables.hash.hex() == facts["table_hash"]
+    reader = Reader(io.BytesIO((GOLDEN / "v1.fsq").read_bytes()))
+    per_layer = reader.header.stages_per_layer
+    for packet in reader:
+        tokens = np.zeros((packet.frames, facts["stages"]), np.int32)
+        for i, layer in enumerate(packet.layers):
+            tables.decode(layer, tokens, i * per_layer, min((i + 1) * per_layer, facts["stages"]))
+            last = min((i + 1) * per_layer, facts["stages"])
+            assert tables.encode(tokens, i * per_layer, last) == layer
+        expected = arrays["tokens"][packet.stream, :, packet.start : packet.start + packet.frames]
+        assert np.array_equal(tokens.T, expected)
+    assert reader.complete
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_process_with_other_threads_codes_the_same_bytes(threads: int) -> None:
+    code = (
+        "import sys, numpy as np, torch; torch.set_num_threads(int(sys.argv[1]));"
+        "from fsqcodec import rangecoder as r; rng = np.random.default_rng(1);"
+        "from fsqcodec.tables import normalise;"
+        "f = normalise(rng.random((5000, 5)) ** 3); s = rng.integers(0, 5, 5000).astype(np.int32);"
+        "print(r.encode(s, f).hex())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(threads)], capture_output=True, text=True, check=True
+    )
+    rng = np.random.default_rng(1)
+    frequencies = normalise(rng.random((5000, 5)) ** 3)
+    symbols = rng.integers(0, 5, 5000).astype(np.int32)
+    assert done.stdout.strip() == rangecoder.reference_encode(symbols, frequencies).hex()

@@ -1,0 +1,266 @@
+"""The shipped model on real speech: round trips, streaming, exact lengths, prefixes, bitrates."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import fsqcodec
+import numpy as np
+import pytest
+import torch
+from conftest import SPEECH
+from fsqcodec.audio.model import AudioConfig, AudioModel
+from fsqcodec.audio.stream import BLOCK, StreamDecoder, StreamEncoder
+from fsqcodec.checkpoints import load_model, save_model, token_hash
+from fsqcodec.codec import Codec, Encoded
+from fsqcodec.container import Reader, survey
+from fsqcodec.errors import BitstreamError, ModelError
+from fsqcodec.train.metrics import estoi, si_sdr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+Signal = NDArray[np.float32]
+
+
+def _estoi(y: Signal, x: Signal) -> float:
+    return estoi(torch.from_numpy(y.copy()), torch.from_numpy(x.copy()), 24000) or 0.0
+
+
+def test_speech_comes_back_intelligible(codec: Codec, speech: Signal, encoded: Encoded) -> None:
+    back = codec.decode(codec.from_bytes(codec.to_bytes(encoded)))
+    assert back.shape == (1, len(speech))
+    assert _estoi(back[0], speech) > 0.7
+    assert si_sdr(torch.from_numpy(back[0]), torch.from_numpy(speech)) > 3
+
+
+def test_every_prefix_decodes_and_more_stages_are_better(
+    codec: Codec, speech: Signal, encoded: Encoded
+) -> None:
+    scores = [_estoi(codec.decode(encoded, stages=n)[0], speech) for n in (1, 4, 10, codec.stages)]
+    assert scores == sorted(scores)
+    assert scores[-1] > scores[0] + 0.2
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(1, 60000), min_size=1, max_size=6), st.integers(0, 2**31))
+def test_any_chunk_sizes_give_the_tokens_and_samples_of_the_whole(
+    codec: Codec, speech: Signal, encoded: Encoded, sizes: list[int], seed: int
+) -> None:
+    encoder, decoder = StreamEncoder(codec.model), StreamDecoder(codec.model)
+    tokens, samples, at, turn = [], [], 0, 0
+    while at < len(speech):
+        size = sizes[turn % len(sizes)]
+        tokens.append(encoder.push(speech[at : at + size]))
+        at, turn = at + size, turn + 1
+    tokens.append(encoder.flush())
+    joined = np.concatenate(tokens)
+    assert np.array_equal(joined.T, encoded.tokens[0])
+    rng = np.random.default_rng(seed)
+    cuts = np.sort(rng.integers(0, len(joined), 5))
+    for part in np.split(joined, cuts):
+        samples.append(decoder.push(part))
+    samples.append(decoder.flush())
+    assert np.array_equal(np.concatenate(samples)[: len(speech)], codec.decode(encoded)[0])
+
+
+def test_live_blocks_of_one_frame_differ_in_few_tokens(
+    codec: Codec, speech: Signal, encoded: Encoded
+) -> None:
+    live = StreamEncoder(codec.model, block=1)
+    tokens = np.concatenate([live.push(speech), live.flush()])
+    assert (encoded.tokens[0] != tokens.T).mean() < 1e-3
+
+
+def test_delay_is_what_is_stated(codec: Codec) -> None:
+    assert codec.delay == pytest.approx(0.040)
+    encoder, decoder = StreamEncoder(codec.model, block=1), StreamDecoder(codec.model, block=1)
+    rng, pushed, got = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        chunk = rng.standard_normal(37).astype(np.float32) * 0.01
+        pushed += len(chunk)
+        got += len(decoder.push(encoder.push(chunk)))
+        assert pushed - got < round(codec.delay * codec.sample_rate)
+
+
+def test_nothing_looks_further_ahead_than_the_delay(small_model: AudioModel) -> None:
+    x = torch.randn(1, 480 * 12)
+    changed = x.clone()
+    changed[:, 480 * 8 :] += 1.0
+    with torch.inference_mode():
+        a, tokens_a = small_model(x, torch.tensor([4]))
+        b, tokens_b = small_model(changed, torch.tensor([4]))
+    assert torch.equal(tokens_a[:, :8], tokens_b[:, :8])
+    assert torch.allclose(a[:, : 480 * 7], b[:, : 480 * 7], atol=1e-5)
+    assert not torch.allclose(a[:, 480 * 8 :], b[:, 480 * 8 :], atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 24000, 44100, 48000, 96000])
+@pytest.mark.parametrize("length", [1, 7, 479, 24001, 100003])
+def test_rate_and_exact_length_come_back(codec: Codec, speech: Signal, rate: int, length: int) -> None:
+    encoded = codec.from_bytes(codec.to_bytes(codec.encode(np.resize(speech, length), rate, stages=3)))
+    assert encoded.sample_rate == rate
+    assert codec.decode(encoded).shape == (1, length)
+
+
+def test_nothing_in_nothing_out(codec: Codec) -> None:
+    encoded = codec.from_bytes(codec.to_bytes(codec.encode(np.zeros((2, 0), np.float32), 44100)))
+    assert codec.decode(encoded).shape == (2, 0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_channels_are_kept_apart(codec: Codec, speech: Signal, channels: int) -> None:
+    audio = np.zeros((channels, 48000), np.float32)
+    audio[channels - 1] = speech[:48000]
+    encoded = codec.encode(audio)
+    assert encoded.tokens.shape == (channels, codec.stages, 101)
+    back = codec.decode(encoded)
+    energy = np.square(back).sum(1)
+    assert energy.argmax() == channels - 1
+    if channels != 2:
+        assert (energy[: channels - 1] < 1e-3 * energy[channels - 1]).all()
+
+
+@pytest.mark.parametrize("kbps", [1.0, 1.5, 3.0, 6.0, 9.0])
+def test_the_file_is_within_the_asked_bitrate(codec: Codec, speech: Signal, kbps: float) -> None:
+    encoded = codec.encode(np.tile(speech, 4), kbps=kbps)
+    size = len(codec.to_bytes(encoded))
+    assert size * 8 / 1000 / encoded.seconds <= kbps
+    more = codec.encode(np.tile(speech, 4), stages=encoded.tokens.shape[1] + 1)
+    if more.tokens.shape[1] > encoded.tokens.shape[1]:
+        assert len(codec.to_bytes(more)) * 8 / 1000 / encoded.seconds > kbps
+
+
+def test_overhead_and_coder_loss_at_6_kbps(codec: Codec, speech: Signal) -> None:
+    encoded = codec.encode(np.tile(speech, 10), kbps=6)
+    found = survey(Reader(io.BytesIO(codec.to_bytes(encoded))))
+    assert found.overhead <= 0.03 * found.total
+    ideal = sum(
+        codec.tables.bits(p.tokens.astype(np.int32)).sum()
+        for p in codec.split(encoded, codec.packet_frames())
+    )
+    assert sum(found.layers) * 8 <= 1.005 * ideal
+    fixed = encoded.tokens.size * codec.model.quantizer.bits
+    assert ideal < fixed
+
+
+def test_peeled_layers_decode_like_fewer_stages(codec: Codec, encoded: Encoded) -> None:
+    data = codec.to_bytes(encoded)
+    reader = Reader(io.BytesIO(data))
+    packets = [packet.peel(2) for packet in reader]
+    assert all(len(packet.layers) == 2 for packet in packets)
+    part = np.concatenate([p.tokens for p in codec.read_packets(Reader(io.BytesIO(data)), 6)])
+    assert np.array_equal(part.T, encoded.tokens[0][:6])
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.25, 1, 20])
+def test_any_packet_length(codec: Codec, encoded: Encoded, seconds: float) -> None:
+    back = codec.from_bytes(codec.to_bytes(encoded, seconds))
+    assert np.array_equal(back.tokens, encoded.tokens)
+
+
+def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: Codec, speech: Signal) -> None:
+    encoded = codec.encode(np.tile(speech, 3))
+    data = bytearray(codec.to_bytes(encoded))
+    packets = list(Reader(io.BytesIO(bytes(data))))
+    data[packets[1].offset + 100] ^= 1
+    whole = codec.decode(encoded)[0]
+    with pytest.raises(BitstreamError, match="--keep-going"):
+        codec.from_bytes(bytes(data))
+    reader = Reader(io.BytesIO(bytes(data)), keep_going=True)
+    blocks = list(codec.decode_blocks(codec.read_packets(reader, keep_going=True), reader.header))
+    back = np.concatenate(blocks, axis=1)[0]
+    assert len(back) == len(whole)
+    assert np.array_equal(back[:95000], whole[:95000])
+    assert (back[96500:191000] == 0).all()
+    tail = slice(4 * 48000 + 24000, None)
+    assert si_sdr(torch.from_numpy(back[tail]), torch.from_numpy(whole[tail])) > 10
+
+
+def test_another_model_is_refused_by_its_hash(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
+    model, tables = load_model("speech-24k")
+    with torch.no_grad():
+        model.encoder.out.bias[0] += 0.5
+    save_model(tmp_path / "other.safetensors", model, {}, tables)
+    with pytest.raises(ModelError, match="made with model speech-24k"):
+        fsqcodec.load(tmp_path / "other.safetensors").from_bytes(codec.to_bytes(encoded))
+
+
+def test_another_decoder_reads_the_same_files(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
+    model, tables = load_model("speech-24k")
+    with torch.no_grad():
+        model.decoder.out.bias += 0.01
+    save_model(tmp_path / "tuned.safetensors", model, {}, tables)
+    tuned = fsqcodec.load(tmp_path / "tuned.safetensors")
+    assert np.array_equal(tuned.from_bytes(codec.to_bytes(encoded)).tokens, encoded.tokens)
+
+
+def test_model_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="shipped are"):
+        fsqcodec.load("no-such-model")
+    (tmp_path / "x.safetensors").write_bytes(b"rubbish" * 100)
+    with pytest.raises(ModelError, match="not a model file"):
+        fsqcodec.load(tmp_path / "x.safetensors")
+    save_model(tmp_path / "bare.safetensors", AudioModel(AudioConfig(groups=3, stages=4)), {})
+    with pytest.raises(ModelError, match="no frequency tables"):
+        fsqcodec.load(tmp_path / "bare.safetensors")
+
+
+def test_the_model_is_small_enough() -> None:
+    model, _ = load_model("speech-24k")
+    assert sum(p.numel() for p in model.parameters()) <= 20e6
+    assert token_hash(model) == token_hash(load_model("speech-24k")[0])
+
+
+def test_processes_with_one_and_two_threads_write_the_same_file(codec: Codec) -> None:
+    code = (
+        "import sys, torch, fsqcodec, hashlib; torch.set_num_threads(int(sys.argv[1]));"
+        "from fsqcodec.media import AudioReader; c = fsqcodec.load();"
+        "x = AudioReader(sys.argv[2], 24000).read();"
+        "print(hashlib.sha256(c.to_bytes(c.encode(x))).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code, threads, str(SPEECH)], capture_output=True, text=True, check=True
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == len(hashlib.sha256().hexdigest())
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_damaged_files_never_end_in_a_traceback(codec: Codec, encoded: Encoded, data: st.DataObject) -> None:
+    intact = codec.to_bytes(codec.limit(encoded, stages=4))
+    damaged = bytearray(intact)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del damaged[data.draw(st.integers(0, len(damaged) - 1)) :]
+    try:
+        reader = Reader(io.BytesIO(bytes(damaged)), "x.fsq", keep_going=True)
+        codec.check(reader)
+        packets = list(codec.read_packets(reader, keep_going=True))
+        assert all(p.tokens.max(initial=0) < codec.model.quantizer.codebook_size for p in packets)
+        blocks = codec.decode_blocks(packets, reader.header)
+        assert sum(block.shape[1] for block in blocks) <= (reader.header.samples or 0)
+    except (BitstreamError, ModelError):
+        assert bytes(damaged[:80]) != intact[:80]  # only a header is past help
+
+
+def test_wrong_arguments_say_what_is_wrong(codec: Codec, encoded: Encoded) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        codec.limit(encoded, kbps=0)
+    with pytest.raises(ValueError, match="unknown model setting"):
+        AudioConfig.from_dict({"widht": 3})
+    with pytest.raises(ValueError, match="three hops"):
+        AudioConfig.from_dict({"window": 960})
+
+
+def test_blocks_are_a_second(codec: Codec) -> None:
+    assert codec.frame_rate == BLOCK == 50

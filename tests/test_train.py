@@ -1,0 +1,199 @@
+"""Training: configuration, data, resume, several processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fsqcodec
+import numpy as np
+import pytest
+import torch
+from conftest import SPEECH
+from fsqcodec.errors import ConfigError
+from fsqcodec.train.config import DataConfig, Source, load_config
+from fsqcodec.train.data import Crops, list_media
+from fsqcodec.train.loop import Trainer, learning_rate
+from fsqcodec.train.losses import ReconstructionLoss
+
+RECIPE = """
+out: {out}
+seed: 3
+data:
+  crop: 0.2
+  cache: {cache}
+  workers: 0
+  sources: [{{path: {speech}}}]
+model: {{fine_channels: 32, coarse_channels: 32, encoder_blocks: [1, 1], decoder_blocks: [1, 1], groups: 4, stages: 6}}
+optim: {{steps: {steps}, batch: 4, warmup: 5, lr: 0.002, ema: 0.9}}
+log_every: 1
+save_minutes: 0.0001
+mixed_precision: "no"
+threads: 1
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(out=tmp_path / "run", cache=tmp_path / "cache", speech=SPEECH, steps=30))
+    return path
+
+
+def _losses(folder: Path) -> dict[int, float]:
+    with (folder / "log.csv").open() as table:
+        return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(table)}
+
+
+def _trainer(recipe: Path, *settings: str) -> Trainer:
+    return Trainer(load_config(recipe, list(settings)), lambda _: None)
+
+
+def test_a_run_learns_and_its_model_works(recipe: Path, tmp_path: Path) -> None:
+    _trainer(recipe).run()
+    losses = _losses(tmp_path / "run")
+    assert np.mean([losses[s] for s in range(26, 31)]) < 0.8 * np.mean([losses[s] for s in range(1, 4)])
+    codec = fsqcodec.load(tmp_path / "run" / "model.safetensors")
+    assert codec.metadata["train"]["steps"] == 30
+    audio = np.zeros(24000, np.float32)
+    assert codec.decode(codec.from_bytes(codec.to_bytes(codec.encode(audio)))).shape == (1, 24000)
+
+
+def test_resume_goes_on_as_if_it_had_not_stopped(recipe: Path, tmp_path: Path) -> None:
+    _trainer(recipe, f"out={tmp_path / 'whole'}").run()
+    trainer = _trainer(recipe, f"out={tmp_path / 'parts'}")
+    original = trainer.train_step
+
+    def stop_at_12(batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        if trainer.step == 12:
+            raise KeyboardInterrupt  # as abrupt as a crash: what counts is the last checkpoint
+        return original(batch)
+
+    trainer.train_step = stop_at_12  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    again = _trainer(recipe, f"out={tmp_path / 'parts'}")
+    assert again.step == 12
+    again.run()
+    whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(whole[s] == pytest.approx(parts[s], rel=1e-4, abs=1e-4) for s in whole)
+
+
+def test_two_processes_learn_like_one_with_the_same_global_batch(recipe: Path, tmp_path: Path) -> None:
+    _trainer(recipe, f"out={tmp_path / 'one'}").run()
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+              "-m", "fsqcodec.cli.main", "train", str(recipe), f"out={tmp_path / 'two'}"]  # fmt: skip
+    done = subprocess.run(launch, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert all(one[s] == pytest.approx(two[s], rel=0.02, abs=0.02) for s in one)
+    metadata = fsqcodec.load(tmp_path / "two" / "model.safetensors").metadata
+    assert metadata["train"]["processes"] == 2
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(recipe: Path) -> None:
+    trainer = _trainer(recipe)
+    batch = {k: v[None].expand(4, *v.shape).clone() for k, v in trainer.crops[0].items()}
+    before = {k: v.clone() for k, v in trainer._bare().state_dict().items()}
+    trainer.train_step({**batch, "audio": batch["audio"] * float("nan")})
+    assert trainer.skipped == 1
+    assert all(torch.equal(v, before[k]) for k, v in trainer._bare().state_dict().items())
+    trainer.train_step(batch)
+    assert trainer.skipped == 1
+    assert any(not torch.equal(v, before[k]) for k, v in trainer._bare().state_dict().items())
+
+
+def test_init_starts_from_a_shipped_model(recipe: Path) -> None:
+    trainer = _trainer(recipe, "init=speech-24k")
+    assert trainer.model_config == fsqcodec.load("speech-24k").model.config
+
+
+def test_crops_depend_on_the_seed_and_their_number_only(tmp_path: Path) -> None:
+    config = DataConfig([Source(str(SPEECH))], cache=str(tmp_path), pitch=0.5, eq=0.5)
+    crops, same = (Crops(config, 24000, 4800, 12, 0.5, seed=5) for _ in range(2))
+    other = Crops(config, 24000, 4800, 12, 0.5, seed=6)
+    for i in (3, 0, 7, 3):
+        assert torch.equal(crops[i]["audio"], same[i]["audio"])
+        assert crops[i]["audio"].shape == (4800,)
+        assert crops[i]["audio"].abs().max() <= 1
+    assert not torch.equal(crops[3]["audio"], other[3]["audio"])
+    stages = torch.stack([crops[i]["stages"] for i in range(300)])
+    assert 0.3 < (stages < 12).float().mean() < 0.6
+    assert int(stages.min()) >= 1
+
+
+def test_sources_have_weights_and_bad_files_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "a.wav").write_bytes(SPEECH.read_bytes())
+    (tmp_path / "media" / "b.wav").write_bytes(b"rubbish")
+    lines: list[str] = []
+    sources = [Source(str(tmp_path / "media"), 3.0), Source(str(SPEECH), 1.0)]
+    crops = Crops(DataConfig(sources, cache=str(tmp_path / "c")), 24000, 4800, 12, 0, 1, lines.append)
+    assert len(crops.clips) == 2
+    assert crops.chances == pytest.approx([0.75, 1.0])
+    assert len(lines) == 1
+    assert "b.wav" in lines[0]
+    with pytest.raises(ConfigError, match="no media files"):
+        list_media(str(tmp_path / "nothing"))
+    with pytest.raises(ConfigError, match="none of the training sources"):
+        Crops(
+            DataConfig([Source(str(tmp_path / "media" / "b.wav"))], cache=str(tmp_path / "c")),
+            24000,
+            10,
+            1,
+            0,
+            1,
+            lines.append,
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("out: x", "'data' is missing"),
+        ("out: x\ndata: {sources: [{path: a, wieght: 2}]}", "wieght"),
+        ("out: x\ndata: {sources: []}\noptim: {steps: many}", "'many' does not fit"),
+        ("out: x\ndata: {sources: []}\noptim: {steps: 1.5}", "does not fit"),
+        ("out: [", "YAML"),
+        ("out: x\ndata: 5", "expected settings"),
+    ],
+)
+def test_wrong_configurations_say_where(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_config(tmp_path / "c.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_shipped_recipe_is_what_made_the_shipped_model() -> None:
+    recipe = load_config(Path(fsqcodec.__file__).parent.parent / "train" / "configs" / "speech-24k.yaml")
+    made = fsqcodec.load("speech-24k").metadata["train"]["config"]
+    assert json.loads(json.dumps(made["data"]["sources"])) == [vars(s) for s in recipe.data.sources]
+
+
+def test_schedule() -> None:
+    config = load_config(
+        Path(fsqcodec.__file__).parent.parent / "train" / "configs" / "speech-24k.yaml"
+    ).optim
+    rates = [learning_rate(s, config) for s in range(config.steps + 1)]
+    assert rates[0] < rates[config.warmup] == config.lr == max(rates)
+    assert rates[config.steps] == pytest.approx(config.lr / 50)
+
+
+def test_losses_rank_what_the_ear_ranks() -> None:
+    torch.manual_seed(0)
+    loss = ReconstructionLoss(24000)
+    x = torch.randn(2, 24000).cumsum(1)
+    x = (x - x.mean(1, keepdim=True)) / x.abs().amax(1, keepdim=True) * 0.3
+    noise = torch.randn_like(x) * 0.01
+    same, near, far, silent = (loss(y, x) for y in (x, x + 0.1 * noise, x + noise, torch.zeros_like(x)))
+    for name in ("waveform", "spectrum", "mel"):
+        assert same[name] < near[name] < far[name] < silent[name] + 0.1
+    assert float(same["mel"]) == 0
