@@ -175,9 +175,9 @@ def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: Codec, speech: Si
     blocks = list(codec.decode_blocks(codec.read_packets(reader, keep_going=True), reader.header))
     back = np.concatenate(blocks, axis=1)[0]
     assert len(back) == len(whole)
-    assert np.array_equal(back[:95000], whole[:95000])
-    assert (back[96500:191000] == 0).all()
-    tail = slice(4 * 48000 + 24000, None)
+    assert np.array_equal(back[:47500], whole[:47500])
+    assert (back[48000:95500] == 0).all()
+    tail = slice(5 * 24000, None)
     assert si_sdr(torch.from_numpy(back[tail]), torch.from_numpy(whole[tail])) > 10
 
 

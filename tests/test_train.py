@@ -29,7 +29,8 @@ data:
   workers: 0
   sources: [{{path: {speech}}}]
 model: {{fine_channels: 32, coarse_channels: 32, encoder_blocks: [1, 1], decoder_blocks: [1, 1], groups: 4, stages: 6}}
-optim: {{steps: {steps}, batch: 4, warmup: 5, lr: 0.002, ema: 0.9}}
+optim: {{steps: {steps}, batch: 4, warmup: 5, lr: 0.005, ema: 0.9}}
+loss: {{waveform: [1, 1], spectrum: [1, 1], mel: [1, 1]}}
 log_every: 1
 save_minutes: 0.0001
 mixed_precision: "no"
@@ -44,9 +45,9 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def _losses(folder: Path) -> dict[int, float]:
+def _losses(folder: Path, name: str = "loss") -> dict[int, float]:
     with (folder / "log.csv").open() as table:
-        return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(table)}
+        return {int(row["step"]): float(row[name]) for row in csv.DictReader(table)}
 
 
 def _trainer(recipe: Path, *settings: str) -> Trainer:
@@ -56,7 +57,7 @@ def _trainer(recipe: Path, *settings: str) -> Trainer:
 def test_a_run_learns_and_its_model_works(recipe: Path, tmp_path: Path) -> None:
     _trainer(recipe).run()
     losses = _losses(tmp_path / "run")
-    assert np.mean([losses[s] for s in range(26, 31)]) < 0.8 * np.mean([losses[s] for s in range(1, 4)])
+    assert np.mean([losses[s] for s in range(26, 31)]) < 0.6 * np.mean([losses[s] for s in range(1, 4)])
     codec = fsqcodec.load(tmp_path / "run" / "model.safetensors")
     assert codec.metadata["train"]["steps"] == 30
     audio = np.zeros(24000, np.float32)
@@ -86,10 +87,18 @@ def test_resume_goes_on_as_if_it_had_not_stopped(recipe: Path, tmp_path: Path) -
 
 def test_two_processes_learn_like_one_with_the_same_global_batch(recipe: Path, tmp_path: Path) -> None:
     _trainer(recipe, f"out={tmp_path / 'one'}").run()
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-              "-m", "fsqcodec.cli.main", "train", str(recipe), f"out={tmp_path / 'two'}"]  # fmt: skip
-    done = subprocess.run(launch, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "fsqcodec.cli.main",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, *launch, "train", str(recipe), f"out={tmp_path / 'two'}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
     assert one.keys() == two.keys()
@@ -187,12 +196,11 @@ def test_schedule() -> None:
     assert rates[config.steps] == pytest.approx(config.lr / 50)
 
 
-def test_losses_rank_what_the_ear_ranks() -> None:
+def test_losses_rank_what_the_ear_ranks(speech: np.ndarray) -> None:
     torch.manual_seed(0)
     loss = ReconstructionLoss(24000)
-    x = torch.randn(2, 24000).cumsum(1)
-    x = (x - x.mean(1, keepdim=True)) / x.abs().amax(1, keepdim=True) * 0.3
-    noise = torch.randn_like(x) * 0.01
+    x = torch.from_numpy(speech[:48000].copy()).reshape(2, 24000)
+    noise = torch.nn.functional.avg_pool1d(torch.randn(2, 24004), 5, 1)[:, :24000] * 0.01
     same, near, far, silent = (loss(y, x) for y in (x, x + 0.1 * noise, x + noise, torch.zeros_like(x)))
     for name in ("waveform", "spectrum", "mel"):
         assert same[name] < near[name] < far[name] < silent[name] + 0.1
