@@ -142,8 +142,11 @@ class Codec:
         for rows, encoder in zip(parts, encoders, strict=True):
             rows.append(encoder.push(np.zeros(missing, np.float32)).astype(self._dtype))
             rows.append(encoder.flush().astype(self._dtype))
-        tokens = np.stack([np.concatenate(rows).T for rows in parts])
-        return Encoded(tokens, sample_rate, samples, channels == 2, tags or {})
+        tokens = np.empty((channels, sum(map(len, parts[0])), self.stages), self._dtype)
+        for stream, rows in zip(tokens, parts, strict=True):
+            np.concatenate(rows, out=stream)
+            rows.clear()
+        return Encoded(tokens.transpose(0, 2, 1), sample_rate, samples, channels == 2, tags or {})
 
     def limit(self, encoded: Encoded, *, kbps: float | None = None, stages: int | None = None) -> Encoded:
         """The same tokens with fewer stages: `stages` of them, or as many as fit into `kbps`, at least one.
