@@ -108,5 +108,5 @@ def load(name: str | Path = DEFAULT) -> Codec:
     path = find_model(name)
     model, tables = load_model(path)
     if tables is None:
-        raise ModelError(f"{path}: has no frequency tables yet; add them with `fsqcodec tables`")
+        raise ModelError(f"{path}: has no frequency tables; take a model that `fsqcodec train` wrote")
     return Codec(path.stem, model, tables, token_hash(model), read_metadata(path))

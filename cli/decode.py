@@ -36,6 +36,10 @@ def decode(
         bool,
         typer.Option("--keep-going", help="Decode what is intact of a damaged file; gaps become silence."),
     ] = False,
+    start: Annotated[
+        float, typer.Option(min=0, help="Begin at this second; the file's index makes that quick.")
+    ] = 0.0,
+    duration: Annotated[float | None, typer.Option(min=0, help="Decode this many seconds.")] = None,
     sample_format: Annotated[
         str, typer.Option(help="int16, int24 or float32 samples in .wav files.")
     ] = "int16",
@@ -63,14 +67,14 @@ def decode(
         )
     suffix = to if to.startswith(".") else f".{to}"
     tasks = plan(inputs, out_dir, suffix, lambda file: file.suffix == ".fsq")
-    options = {"model": model, "kbps": kbps, "keep_going": keep_going, "sample_format": sample_format,
+    options = {"model": model, "kbps": kbps, "start": start, "duration": duration, "keep_going": keep_going, "sample_format": sample_format,
                "overwrite": overwrite, "quiet": quiet}  # fmt: skip
     run(tasks, decode_file, options, jobs, quiet, verbose)
 
 
 def decode_file(
-    task: Task, progress: Any, model: str, kbps: float | None, keep_going: bool, sample_format: str, overwrite: bool,
-    quiet: bool,
+    task: Task, progress: Any, model: str, kbps: float | None, start: float, duration: float | None,
+    keep_going: bool, sample_format: str, overwrite: bool, quiet: bool,
 ) -> str:  # fmt: skip
     """Decode one file; returns a line that says what came of it."""
     from fsqcodec.container import Reader, survey
@@ -91,25 +95,40 @@ def decode_file(
         suffix = ".wav" if task.target == "-" else Path(task.target).suffix.lower()
         facts = AudioFacts(header.sample_rate, header.channels, header.tags)
         writer = AudioWriter(target, suffix, facts, sample_format)
-        seconds = header.samples / header.sample_rate if header.samples is not None else None
+        rate = header.sample_rate
+        begin = round(start * rate)
+        known = header.samples is not None
+        end = min(header.samples if header.samples is not None else 1 << 62,
+                  1 << 62 if duration is None else begin + round(duration * rate))  # fmt: skip
+        if known and begin >= end:
+            raise reader.error(
+                0,
+                f"nothing between {start:g} s and the end",
+                f"it lasts {(header.samples or 0) / rate:.2f} s",
+            )
         if progress:
-            progress.start(Path(task.source).name, seconds)
-        written = 0
-        for block in codec.decode_blocks(codec.read_packets(reader, stages, keep_going), header, stages):
-            writer.write(block)
-            written += block.shape[1]
+            progress.start(Path(task.source).name, (end - begin) / rate if known else duration)
+        first = reader.seek(int(start * codec.frame_rate)) if begin else 0
+        at = codec.sample_of(first, rate)
+        for block in codec.decode_blocks(
+            codec.read_packets(reader, stages, keep_going), header, stages, first
+        ):
+            part = block[:, max(0, begin - at) : max(0, end - at)]
+            at += block.shape[1]
+            writer.write(part)
             if progress:
-                progress.advance(block.shape[1] / header.sample_rate)
-        if header.samples is not None and written < header.samples:
+                progress.advance(part.shape[1] / rate)
+            if at >= end:
+                break
+        if known and at < end:
+            missing = f"{(end - at) / rate:.2f} s"
             if not keep_going:
-                raise reader.error(reader.position, f"the file ends {(header.samples - written) / header.sample_rate:.2f} s early",
-                                   "--keep-going decodes what is there")  # fmt: skip
-            if not quiet:
-                console.print(
-                    f"{name}: {(header.samples - written) / header.sample_rate:.2f} s at the end are lost",
-                    markup=False,
+                raise reader.error(
+                    reader.position, f"the file ends {missing} early", "--keep-going decodes what is there"
                 )
+            if not quiet:
+                console.print(f"{name}: {missing} at the end are lost", markup=False)
         writer.close()
     if reader.lost and not quiet:
         console.print(f"{name}: {reader.lost} damaged bytes were skipped", markup=False)
-    return f"{task.source} → {task.target}: {written / header.sample_rate:.1f} s"
+    return f"{task.source} → {task.target}: {(min(at, end) - begin) / rate:.1f} s"

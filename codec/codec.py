@@ -177,7 +177,7 @@ class Codec:
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(encoded.tokens), 0), np.float32)
 
     def decode_blocks(
-        self, packets: Iterable[TokenPacket], header: Header, stages: int | None = None
+        self, packets: Iterable[TokenPacket], header: Header, stages: int | None = None, first: int = 0
     ) -> Iterator[Samples]:
         """Blocks float32 (channels, n) at the original's rate; lost frames are silence.
 
@@ -185,12 +185,13 @@ class Codec:
             packets: in order of time; a gap between packets of a stream stands for lost frames.
             header: facts of the original.
             stages: decode at most this many.
+            first: latent frame that the packets begin with; the blocks begin with its first sample.
         """
         decoders = [StreamDecoder(self.model) for _ in range(header.channels)]
-        ends = [0] * header.channels
+        ends = [first] * header.channels
         waiting = [np.zeros(0, np.float32)] * header.channels
         resampler = Resampler(header.channels, self.sample_rate, header.sample_rate)
-        given = 0
+        given = self.sample_of(first, header.sample_rate)
 
         def deliver(block: Samples) -> Iterator[Samples]:
             nonlocal given
@@ -224,6 +225,10 @@ class Codec:
         if complete and header.samples is not None and given < header.samples:
             # The rate converter may end a sample early.
             yield from deliver(np.zeros((header.channels, header.samples - given), np.float32))
+
+    def sample_of(self, frame: int, sample_rate: int) -> int:
+        """The sample, at an original's rate, that a latent frame begins with."""
+        return frame * self.model.config.frame * sample_rate // self.sample_rate
 
     @staticmethod
     def _lose(decoder: StreamDecoder, frames: int) -> NDArray[np.float32]:

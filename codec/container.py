@@ -209,6 +209,7 @@ class Reader:
         self._file, self.name, self._keep_going = file, name, keep_going
         self._window, self._at = b"", 0
         self.lost = 0
+        self._first = 0
         self.complete = False
         """Whether the index at the end was met, so that nothing is missing behind the last packet."""
         self.header = self._read_header()
@@ -235,6 +236,24 @@ class Reader:
         """An error that names the file, the byte and the remedy."""
         return BitstreamError(f"{self.name}: byte {offset}: {what}" + (f"; {remedy}" if remedy else ""))
 
+    def seek(self, frame: int) -> int:
+        """Go on with the packets that hold a latent frame and, if there are any, the ones before them.
+
+        A packet early, the decoder's state has settled when the frame comes. Files without a sound index
+        and pipes stay where they are.
+
+        Returns:
+            the first frame that will be read.
+        """
+        entries = (read_index(self._file) if self._file.seekable() else None) or [(0, self._at)]
+        starts = sorted({start for start, _ in entries if start <= frame})
+        self._first = starts[-2] if len(starts) > 1 else 0
+        if self._first:
+            self._at = next(offset for start, offset in entries if start == self._first)
+            self._file.seek(self._at)
+            self._window = b""
+        return self._first
+
     def _read_header(self) -> Header:
         start = len(MAGIC) + 1
         if not self._fill(start) or self._window[: len(MAGIC)] != MAGIC:
@@ -260,7 +279,7 @@ class Reader:
 
     def __iter__(self) -> Iterator[Packet]:
         """Packets as they come; the last frames of each stream are remembered to check their order."""
-        ahead = [0] * self.header.channels
+        ahead = [self._first] * self.header.channels
         damaged_at: int | None = None
         lost_before = 0
         while True:

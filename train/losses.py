@@ -10,8 +10,9 @@ import torch
 import torchaudio.functional as AF
 from torch import Tensor, nn
 
-_RESOLUTIONS = ((512, 128, 40), (1024, 256, 80), (2048, 512, 128))
-"""Window and hop in samples, and mel bands: bands grow with the window, or short windows have empty ones."""
+_RESOLUTIONS = ((512, 128, 64), (1024, 256, 128), (2048, 512, 256))
+"""Window and hop in samples, and mel bands. Bands grow with the window: as many as are never empty, so that
+the longest window tells harmonics apart up to 4 kHz."""
 
 
 _FLOOR = 3e-9
