@@ -35,6 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments)
     except FSQCodecError as error:
         sys.exit(fail(str(error)))
+    except ModuleNotFoundError as error:
+        sys.exit(fail(f"{error.name} is not installed; pip install 'fsqcodec\\[bench]' brings it"))
     except OSError as error:
         sys.exit(fail(f"{error.filename or 'input or output'}: {(error.strerror or str(error)).lower()}"))
 

@@ -28,12 +28,9 @@ def train(
 
     accelerate launch --num_processes 2 -m fsqcodec.cli.main train my.yaml
     """
-    try:
-        from fsqcodec.train.config import load_config
-        from fsqcodec.train.loop import Trainer
-    except ImportError as error:
-        console.print(f"[red]error:[/red] {error.name} is not installed; pip install 'fsqcodec\\[train]'")
-        raise typer.Exit(1) from None
+    from fsqcodec.train.config import load_config
+    from fsqcodec.train.loop import Trainer
+
     shipped = Path(__file__).parent.parent / "train" / "configs" / f"{config}.yaml"
     trainer = Trainer(
         load_config(shipped if not config.exists() and shipped.exists() else config, settings), _say

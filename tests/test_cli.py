@@ -167,6 +167,13 @@ def test_mistakes_are_one_line_with_a_remedy(
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(("x.", "."))]
 
 
+def test_a_missing_extra_is_named() -> None:
+    code = "import sys; sys.modules['accelerate'] = None; from fsqcodec.cli.main import main; main(['train', 'x'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "accelerate is not installed; pip install 'fsqcodec[bench]'" in " ".join(done.stderr.split())
+
+
 def test_keep_going_decodes_what_is_left(fsq: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.fsq").write_bytes(fsq.read_bytes()[:-400])
     done = call("decode", tmp_path / "cut.fsq", tmp_path / "x.wav", "--keep-going")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..residual import ResidualFSQ
@@ -99,7 +100,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, history: History | None = None) -> Tensor:
         """Latents of whole latent frames of samples."""
         y = self.fine(self.norm(self.project(self.analysis(x, history))), history)
-        y = self.down(self.down_norm(y.reshape(y.shape[0], y.shape[1] // self.stride, -1)))
+        y = self.down(self.down_norm(rearrange(y, "b (t s) c -> b t (s c)", s=self.stride)))
         return self.out(self.out_norm(self.coarse(y, history)))
 
 
@@ -127,7 +128,7 @@ class Decoder(nn.Module):
     def forward(self, values: Tensor, stages: Tensor, history: History | None = None) -> Tensor:
         """Samples of latents (B, T, D) that were decoded from `stages` int64 (B, 1 or T) stages."""
         y = self.coarse(self.project(values) + self.stages(stages), history)
-        y = self.up(self.up_norm(y)).reshape(y.shape[0], y.shape[1] * self.stride, -1)
+        y = rearrange(self.up(self.up_norm(y)), "b t (s c) -> b (t s) c", s=self.stride)
         return self.synthesis(self.out(self.out_norm(self.fine(y, history))), history)
 
 
