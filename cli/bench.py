@@ -106,7 +106,7 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
     import io
 
     import numpy as np
-    from fsqcodec.container import Reader, survey
+    from fsqcodec.reader import Reader, survey
 
     from .common import load_codec
 
@@ -122,6 +122,23 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
                "coder_loss_%": 100 * (sum(found.layers) / ideal - 1)}  # fmt: skip
         rows.append({**row, **{f"layer{i + 1}_kbps": found.kbps(n) for i, n in enumerate(found.layers)}})
     _show(f"Bits at {kbps} kbit/s", [*rows, _mean(rows, "clip")], as_json)
+
+
+@app.command()
+def stages(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+    """How each stage uses its codes: utilisation, perplexity, entropy in bits against log2 of the codes."""
+    import torch
+
+    from .common import load_codec
+
+    codec = load_codec(model)
+    tokens = [torch.from_numpy(_encode(codec, file).tokens[0].astype("int64")).T for file in _files(clips)]
+    rows = [
+        {"stage": i + 1, "codes": use.size, "utilisation": use.utilisation, "perplexity": use.perplexity,
+         "entropy_bits": use.entropy, "fixed_bits": codec.model.quantizer.bits}
+        for i, use in enumerate(codec.model.quantizer.statistics(torch.cat(tokens)))
+    ]  # fmt: skip
+    _show("Use of the codes", rows, as_json)
 
 
 @app.command()

@@ -77,8 +77,8 @@ def decode_file(
     keep_going: bool, sample_format: str, overwrite: bool, quiet: bool,
 ) -> str:  # fmt: skip
     """Decode one file; returns a line that says what came of it."""
-    from fsqcodec.container import Reader, survey
     from fsqcodec.media import AudioFacts, AudioWriter
+    from fsqcodec.reader import Reader, survey
 
     name = "standard input" if task.source == "-" else task.source
     stages = None

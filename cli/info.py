@@ -40,7 +40,7 @@ def info(
 
 def describe(name: str, keep_going: bool = False) -> dict[str, Any]:
     """Facts of one file, ready for JSON."""
-    from fsqcodec.container import Reader, survey
+    from fsqcodec.reader import Reader, survey
 
     with open_source(name) as file:
         reader = Reader(file, "standard input" if name == "-" else name, keep_going)

@@ -25,7 +25,8 @@ def peel(
     """
     from dataclasses import replace
 
-    from fsqcodec.container import Reader, Writer, survey
+    from fsqcodec.container import Writer
+    from fsqcodec.reader import Reader, survey
 
     (task,) = plan(inputs, None, ".peeled.fsq", lambda _: True)
     data = read_whole(task.source)

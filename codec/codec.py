@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from .audio.model import AudioModel
 from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
-from .container import MAX_FRAMES, Header, Packet, Reader, Writer
+from .container import MAX_FRAMES, Header, Packet, Writer
 from .errors import BitstreamError, ModelError
 from .media import Resampler, Samples
+from .reader import Reader
 from .tables import StaticTables
 
 STAGES_PER_LAYER = 3

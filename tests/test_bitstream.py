@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from fsqcodec import rangecoder
-from fsqcodec.container import Header, Packet, Reader, Writer, read_index, read_varint, survey, varint
+from fsqcodec.container import Header, Packet, Writer, read_varint, varint
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.rangecoder import TOTAL
+from fsqcodec.reader import Reader, read_index, survey
 from fsqcodec.residual import ResidualFSQ
 from fsqcodec.tables import StaticTables, normalise
 from hypothesis import given

@@ -17,8 +17,8 @@ from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.audio.stream import BLOCK, StreamDecoder, StreamEncoder
 from fsqcodec.checkpoints import load_model, save_model, token_hash
 from fsqcodec.codec import Codec, Encoded
-from fsqcodec.container import Reader, survey
 from fsqcodec.errors import BitstreamError, ModelError
+from fsqcodec.reader import Reader, survey
 from fsqcodec.train.metrics import estoi, si_sdr
 from hypothesis import given, settings
 from hypothesis import strategies as st
