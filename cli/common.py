@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
 from fsqcodec.errors import FSQCodecError, MediaError
 from rich.console import Console
+from rich.markup import escape
 
 console = Console(stderr=True, highlight=False)
 
@@ -36,7 +38,7 @@ DEFAULT_MODEL = "speech-24k"
 
 def fail(message: str) -> int:
     """Say an error in one line and return exit code 1."""
-    console.print(f"[red]error:[/red] {' '.join(message.split())}", soft_wrap=True, markup=True)
+    console.print(f"[red]error:[/red] {escape(' '.join(message.split()))}", soft_wrap=True, markup=True)
     return 1
 
 
@@ -236,8 +238,9 @@ class SecondsBar:
             self._bars.update(self._bar, speed=f"{task.completed / task.elapsed:.0f}× real time")
 
 
+@cache
 def load_codec(name: str) -> Any:
-    """A model, run by one thread: files are coded in parallel by --jobs, a process each."""
+    """A model, opened once a process and run by one thread: files are coded in parallel by --jobs, a process each."""
     import torch
     from fsqcodec import load
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,9 +74,7 @@ def encode_file(
             facts = reader.facts
             if progress:
                 progress.start(Path(task.source).name, reader.duration)
-            blocks = (
-                _watched(reader, partial(progress.advance), codec.sample_rate) if progress else iter(reader)
-            )
+            blocks = _watched(reader, progress.advance, codec.sample_rate) if progress else iter(reader)
             encoded = codec.encode_blocks(
                 blocks, facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags
             )

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     except FSQCodecError as error:
         sys.exit(fail(str(error)))
     except ModuleNotFoundError as error:
-        sys.exit(fail(f"{error.name} is not installed; pip install 'fsqcodec\\[bench]' brings it"))
+        sys.exit(fail(f"{error.name} is not installed; pip install 'fsqcodec[bench]' brings it"))
     except OSError as error:
         sys.exit(fail(f"{error.filename or 'input or output'}: {(error.strerror or str(error)).lower()}"))
 

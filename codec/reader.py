@@ -113,7 +113,6 @@ class Reader:
     def __iter__(self) -> Iterator[Packet]:
         """Packets as they come; the last frames of each stream are remembered to check their order."""
         ahead = [self._first] * self.header.channels
-        damaged_at: int | None = None
         lost_before = 0
         while True:
             packet, size, problem = self._next()
@@ -131,7 +130,6 @@ class Reader:
             if problem:
                 if not self._keep_going:
                     raise self.error(self._at, problem, "--keep-going decodes what is intact")
-                damaged_at = self._at if damaged_at is None else damaged_at
                 self._skip(1)
                 self.lost += 1
                 continue

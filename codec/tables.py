@@ -72,16 +72,17 @@ class StaticTables:
         Raises:
             BitstreamError: no encoder wrote this message.
         """
-        # A stage one pass later needs digits of this message: read up to a whole pass at a time.
-        for start, stop in _within_passes(first, last, self.groups):
-            known = first  # the coder starts at the message's beginning, so known stages are read again
-            rows = [self._rows(tokens, stage) for stage in range(known, stop)]
+        # A stage one pass later needs digits of this message: read up to a whole pass more at a time. The
+        # coder begins at the message's beginning each time, so known stages are read again.
+        for start in range(first, last, self.groups):
+            stop = min(start + self.groups, last)
+            rows = [self._rows(tokens, stage) for stage in range(first, stop)]
             digits = rangecoder.decode(message, np.concatenate(rows)).reshape(
                 -1, len(tokens), len(self.levels)
             )
             if (digits >= self.levels).any():
                 raise BitstreamError("a digit beyond its number of levels")
-            tokens[:, start:stop] = (digits[start - known :] * self.radix).sum(-1).T
+            tokens[:, start:stop] = (digits[start - first :] * self.radix).sum(-1).T
 
     def bits(self, tokens: NDArray[np.int32]) -> NDArray[np.float64]:
         """Ideal code length of each stage of tokens int32 (frames, n): bits (n,)."""
@@ -104,11 +105,6 @@ class StaticTables:
         return cast(
             Frequencies, self.frequencies[stage][np.arange(width), context].reshape(-1, self.levels.max())
         )
-
-
-def _within_passes(first: int, last: int, groups: int) -> list[tuple[int, int]]:
-    """The stages first … last-1 cut where a stage's context would lie inside the same cut."""
-    return [(start, min(start + groups, last)) for start in range(first, last, groups)]
 
 
 def normalise(counts: NDArray[np.float64]) -> NDArray[np.int32]:
