@@ -138,6 +138,24 @@ class ResidualFSQ(nn.Module):
         digits = padded.unsqueeze(-1) // self.radix % self.levels[: len(self.group_levels)]
         return digits.unflatten(-2, (self.passes, self.groups)).flatten(-2).movedim(-2, 0)
 
+    def stage_digits(self, tokens: Tensor) -> Tensor:
+        """Digits by stage: int64 (..., n) tokens → int64 (..., n, d), d channels of a group."""
+        return tokens.unsqueeze(-1) // self.radix % self.levels[: len(self.group_levels)]
+
+    def positions(self, z: Tensor) -> Tensor:
+        """Unrounded digits of latents, with gradients: any float dtype (..., D) → float32 (..., stages, d).
+
+        Digit i is the nearest whole number, within half a cell at the ends of the range too.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            remainder, places = torch.tanh(z.float()), []
+            for _ in range(self.passes):
+                places.append((remainder + 1) * (self.levels * 0.5) - 0.5)
+                digits = to_digits(remainder.detach(), self.levels)
+                remainder = (remainder - from_digits(digits, self.levels)) * self.levels
+        grouped = torch.stack(places, -2).unflatten(-1, (self.groups, -1))
+        return grouped.flatten(-3, -2)[..., : self.stages, :]
+
     def statistics(self, tokens: Tensor) -> list[StageStatistics]:
         """Use of the codebook by each stage of tokens int64 (..., stages)."""
         report = []

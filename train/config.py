@@ -47,6 +47,8 @@ class LossConfig:
     waveform: tuple[float, float] = (1.0, 0.15)
     spectrum: tuple[float, float] = (1.0, 3.0)
     mel: tuple[float, float] = (1.0, 3.0)
+    rate: tuple[float, float] = (0.0, 0.0)
+    """Of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
 
 
 @dataclass
@@ -85,7 +87,8 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     init: str = ""
-    """Model to start from: a shipped name or a `.safetensors` file; random weights when empty."""
+    """Model to start from: a shipped name or a `.safetensors` file; random weights when empty. Settings under
+    `model` win over its own, and tensors whose shape they change start at random."""
     validate: str = ""
     """Folder or glob of media to score now and then; nothing when empty."""
     log_every: int = 50

@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.checkpoints import load_model, save_model
+from fsqcodec.codec import STAGES_PER_LAYER
 from fsqcodec.tables import StaticTables
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -31,6 +32,7 @@ from torch.utils.tensorboard import SummaryWriter
 from .config import OptimConfig, TrainConfig
 from .data import Crops, Numbers
 from .losses import ReconstructionLoss
+from .prior import PriorNetwork, code_lengths, rate
 from .validation import Validation
 
 
@@ -64,7 +66,7 @@ class Trainer:
         self.notify: Callable[[str], None] = notify if self.main else lambda _: None
         self.out = Path(config.out)
         torch.manual_seed(config.seed)
-        model = load_model(config.init)[0] if config.init else AudioModel(AudioConfig.from_dict(config.model))
+        model = _starting_model(config)
         self.model_config = model.config
         frame, lag = self.model_config.frame, self.model_config.lag
         samples = (
@@ -77,14 +79,17 @@ class Trainer:
                 optim.dropout, config.seed, self.notify,
             )  # fmt: skip
         self.loss = ReconstructionLoss(self.model_config.sample_rate).to(self.accelerator.device)
-        decay = [p for p in model.parameters() if p.dim() > 1]
-        plain = [p for p in model.parameters() if p.dim() <= 1]
+        prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER)
+        trained = [*model.parameters(), *(prior.parameters() if any(config.loss.rate) else ())]
+        decay = [p for p in trained if p.dim() > 1]
+        plain = [p for p in trained if p.dim() <= 1]
         groups = [
             {"params": decay, "weight_decay": optim.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.prior: Any = self.accelerator.prepare(prior) if any(config.loss.rate) else None
         self.ema = AveragedModel(self._bare(), multi_avg_fn=_averager(optim.ema), use_buffers=False)
         self.step = self.skipped = 0
         self.seconds = 0.0
@@ -101,6 +106,8 @@ class Trainer:
         self._bare().load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
+        if self.prior and state.get("prior"):
+            self.accelerator.unwrap_model(self.prior).load_state_dict(state["prior"])
         self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
         self.notify(f"resumed {self.out / 'last.pt'} at step {self.step}")
 
@@ -111,6 +118,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self._bare().state_dict(), "optimizer": self.optimizer.state_dict(),
+            "prior": self.prior and self.accelerator.unwrap_model(self.prior).state_dict(),
             "ema": self.ema.state_dict(), "step": self.step, "skipped": self.skipped, "seconds": self.seconds,
         }  # fmt: skip
         torch.save(state, self.out / "last.pt.part")
@@ -151,24 +159,38 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, optim)
         with self.accelerator.autocast():
-            y, _ = self.model(batch["audio"], batch["stages"], quantize=progress >= optim.no_quantizer)
+            y, tokens, z = self.model(
+                batch["audio"], batch["stages"], quantize=progress >= optim.no_quantizer
+            )
+            fit, pressure = self._rate(tokens, z, batch["stages"]) if self.prior else (0.0, 0.0)
         terms = self.loss(y.float(), batch["audio"][:, : y.shape[1]])
-        names = ("waveform", "spectrum", "mel")
-        loss = sum(self._weight(name, progress) * terms[name] for name in names)
+        loss = sum(self._weight(name, progress) * term for name, term in terms.items())
         assert isinstance(loss, Tensor)
-        self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.clip)
-        norm_value = float(norm) if norm is not None else 0.0
-        if math.isfinite(norm_value):
+        loss = loss + self._weight("rate", progress) * pressure
+        self.accelerator.backward(loss + fit)
+        norms = [
+            float(self.accelerator.clip_grad_norm_(part.parameters(), optim.clip) or 0.0)
+            for part in (self.model, self.prior)
+            if part
+        ]
+        if math.isfinite(sum(norms)):
             self.optimizer.step()
             self.ema.update_parameters(self._bare())
         else:
             self.skipped += 1
         self.optimizer.zero_grad()
         self.step += 1
-        values = torch.stack([loss.detach(), *(terms[name].detach() for name in names)])
-        values = self.accelerator.reduce(values, "mean")
-        return dict(zip(("loss", *names), values.tolist(), strict=True)) | {"gradient": norm_value}
+        shown = {"loss": loss, **terms} | ({"rate": fit} if isinstance(fit, Tensor) else {})
+        values = self.accelerator.reduce(torch.stack([value.detach() for value in shown.values()]), "mean")
+        return dict(zip(shown, values.tolist(), strict=True)) | {"gradient": norms[0]}
+
+    def _rate(self, tokens: Tensor, z: Tensor, stages: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean bits a digit of the stages that each item keeps: the prior's loss, and the encoder's."""
+        quantizer = self._bare().quantizer
+        digits = quantizer.stage_digits(tokens)
+        bits, pressure = rate(code_lengths(self.prior(digits)), digits, quantizer.positions(z))
+        kept = torch.arange(quantizer.stages, device=stages.device) < stages[:, None]
+        return bits.mean(), (pressure * kept[:, None, :, None]).mean()
 
     def _weight(self, name: str, progress: float) -> float:
         first, last = getattr(self.config.loss, name)
@@ -243,6 +265,18 @@ class Trainer:
             table.writerow(row)
         for key, value in means.items():
             writer.add_scalar(f"train/{key}", value, self.step)
+
+
+def _starting_model(config: TrainConfig) -> AudioModel:
+    """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
+    if not config.init:
+        return AudioModel(AudioConfig.from_dict(config.model))
+    donor = load_model(config.init)[0]
+    model = AudioModel(AudioConfig.from_dict({**donor.config.to_dict(), **config.model}))
+    own = model.state_dict()
+    fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+    return model
 
 
 class _StopSignal:

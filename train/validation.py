@@ -29,7 +29,7 @@ class Validation:
         frame = self.config.frame
         padded = torch.nn.functional.pad(clip, (0, -len(clip) % frame + frame * -(-self.config.lag // frame)))
         device = next(model.parameters()).device
-        y, _ = model(padded[None].to(device), torch.tensor([stages], device=device))
+        y, _, _ = model(padded[None].to(device), torch.tensor([stages], device=device))
         return y[0, : len(clip)].cpu()
 
     def score(self, model: AudioModel) -> dict[str, float]:

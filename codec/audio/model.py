@@ -142,7 +142,7 @@ class AudioModel(nn.Module):
         self.encoder = Encoder(config, self.quantizer.channels)
         self.decoder = Decoder(config, self.quantizer.channels, self.quantizer.stages)
 
-    def forward(self, x: Tensor, stages: Tensor, quantize: bool = True) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, stages: Tensor, quantize: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct a batch for training.
 
         Args:
@@ -151,7 +151,8 @@ class AudioModel(nn.Module):
             quantize: False passes the bounded latents on unrounded (the first steps of training).
 
         Returns:
-            the reconstruction float32 (B, N - lag) of x[:, : N - lag], and tokens int64 (B, T, stages).
+            the reconstruction float32 (B, N - lag) of x[:, : N - lag], tokens int64 (B, T, stages), and the
+            latents (B, T, D) that they come from.
         """
         z = self.encoder(x)
         values, tokens = self.quantizer(z, stages)
@@ -159,4 +160,4 @@ class AudioModel(nn.Module):
             values = torch.tanh(z.float())
             stages = torch.full_like(stages, self.quantizer.stages)
         y = self.decoder(values, stages[:, None])
-        return y[:, self.config.lag :], tokens
+        return y[:, self.config.lag :], tokens, z

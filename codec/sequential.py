@@ -1,0 +1,179 @@
+"""The prior and the range decoder digit by digit, in plain integer loops compiled by numba.
+
+What `prior.Prior.logits` computes for all frames at once is computed here for one digit after the other, since
+decoding a digit needs those before it. Every sum fits 32 bits (`prior.check_bounds`). The loops are also the
+reference: `run.py_func` is the same code as plain Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .exact import ACTIVATION, ACTIVATION_BITS, LOGIT_BITS, WEIGHT_TABLE_SIZE
+from .rangecoder import PRECISION, TOTAL
+
+Array = NDArray[Any]
+_32, _24 = np.uint64(32), np.uint64(PRECISION)
+_FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_TOTAL = np.uint64(TOTAL)
+
+
+@njit(cache=True, nogil=True)
+def run(
+    levels: Array, stages_per_layer: Array, embed: Array, embed_bias: Array, near: Array, near_bias: Array,
+    far: Array, far_bias: Array, context: Array, history: Array, hidden_bias: Array, out: Array,
+    out_bias: Array, siblings: Array, scales: Array, weights: Array, digits: Array, data: Array, ends: Array,
+) -> bool:  # fmt: skip
+    """Decode one packet into `digits` int64 (frames, stages, d).
+
+    Args:
+        levels: of the d channels of a stage.
+        stages_per_layer: of the bitstream, an array of no dimension.
+        embed: the tensors of the prior, from here to `weights`.
+        digits: written here.
+        data: the messages of the layers, uint8, each filled up with zeros to whole words, at least two.
+        ends: where they begin, and the end of the last: int64 (layers + 1,).
+
+    Returns:
+        False when no encoder wrote these messages.
+    """
+    frames, stages, channels = digits.shape
+    depth = out.shape[2] // channels
+    width, taps = len(embed_bias), len(near)
+    per_layer = int(stages_per_layer[()])
+    layers = len(ends) - 1
+    block = width // (-(-len(out) // per_layer))
+    used = layers * block  # hidden units of layers that are not there are never looked at
+    to_frame = scales[0] - ACTIVATION_BITS
+    lift_history = scales[3] + ACTIVATION_BITS - scales[4]
+    lift_siblings = scales[5] + ACTIVATION_BITS - scales[6]
+    to_logit = scales[5] + ACTIVATION_BITS - LOGIT_BITS
+
+    span = np.empty(layers, np.uint64)
+    offset = np.empty(layers, np.uint64)
+    at = np.empty(layers, np.int64)
+    for i in range(layers):
+        at[i] = ends[i]
+        span[i] = _FULL
+        offset[i] = (_word(data, at[i]) << _32) | _word(data, at[i] + 4)
+        at[i] += 8
+
+    frame_units = np.zeros((frames, used), np.int32)
+    near_units = np.zeros((frames, used), np.int32)
+    far_units = np.zeros(used, np.int32)
+    sums = np.zeros(width, np.int32)
+    hidden = np.zeros(width, np.int32)
+    logits = np.zeros(channels * depth, np.int32)
+    frequency = np.zeros(depth, np.int64)
+    for t in range(frames):
+        sums[:used] = near_bias[:used]
+        for k in range(1, min(taps, t) + 1):
+            _add_products(sums, frame_units[t - k], near[k - 1], used, block)
+        _requantize(sums, near_units[t], scales[1], used)
+        sums[:used] = far_bias[:used]
+        _add_products(sums, near_units[t], far[0], used, block)
+        if t >= taps:
+            _add_products(sums, near_units[t - taps], far[1], used, block)
+        _requantize(sums, far_units, scales[2], used)
+
+        sums[:] = 0
+        for s in range(stages):
+            layer = s // per_layer
+            if s % per_layer == 0:
+                for i in range(layer * block, (layer + 1) * block):
+                    for j in range(width):
+                        sums[j] += far_units[i] * context[i, j]
+            for j in range(width):
+                hidden[j] = min(max((sums[j] + hidden_bias[s, j]) >> scales[3], 0), ACTIVATION)
+            logits[:] = out_bias[s]
+            for i in range(width):
+                if hidden[i]:
+                    for j in range(channels * depth):
+                        logits[j] += hidden[i] * out[s, i, j]
+            for c in range(channels):
+                first = c * depth
+                _frequencies(logits[first : first + levels[c]], to_logit, weights, frequency)
+                scale = span[layer] >> _24
+                target = offset[layer] // scale
+                if target >= _TOTAL:
+                    return False
+                wanted = np.int64(target)
+                level = 0
+                below = np.int64(0)
+                while wanted >= below + frequency[level]:
+                    below += frequency[level]
+                    level += 1
+                if level >= levels[c]:
+                    return False
+                offset[layer] -= scale * np.uint64(below)
+                span[layer] = scale * np.uint64(frequency[level])
+                if span[layer] >> _32 == 0:
+                    word = np.uint64(0)
+                    if at[layer] < ends[layer + 1]:
+                        word = _word(data, at[layer])
+                    offset[layer] = (offset[layer] << _32) | word
+                    span[layer] = span[layer] << _32
+                    at[layer] += 4
+                digits[t, s, c] = level
+                for j in range(first + depth, channels * depth):
+                    logits[j] += np.int32(siblings[s, first + level, j]) << lift_siblings
+                for j in range(width):
+                    sums[j] += np.int32(history[s, first + level, j]) << lift_history
+
+        sums[:used] = embed_bias[:used]
+        for s in range(stages):
+            for c in range(channels):
+                row = (s * channels + c) * depth + digits[t, s, c]
+                for j in range(s // per_layer * block, used):
+                    sums[j] += embed[row, j]
+        _requantize(sums, frame_units[t], to_frame, used)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _word(data: Array, at: int) -> Any:
+    """Big-endian 32-bit word."""
+    value = np.uint64(0)
+    for i in range(4):
+        value = (value << np.uint64(8)) | np.uint64(data[at + i])
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _add_products(sums: Array, units: Array, table: Array, used: int, block: int) -> None:
+    """sums += units @ table; a unit reaches its own block and later ones."""
+    for i in range(used):
+        if units[i]:
+            for j in range(i // block * block, used):
+                sums[j] += units[i] * table[i, j]
+
+
+@njit(cache=True, nogil=True)
+def _requantize(sums: Array, units: Array, shift: int, used: int) -> None:
+    for j in range(used):
+        units[j] = min(max(sums[j] >> shift, 0), ACTIVATION)
+
+
+@njit(cache=True, nogil=True)
+def _frequencies(logits: Array, shift: int, weights: Array, frequency: Array) -> None:
+    """`exact.frequencies` of one digit; impossible levels keep a frequency of 1."""
+    best = logits[0] >> shift
+    likeliest = 0
+    for v in range(1, len(logits)):
+        if logits[v] >> shift > best:
+            best = logits[v] >> shift
+            likeliest = v
+    total = np.int64(0)
+    for v in range(len(logits)):
+        frequency[v] = weights[min(best - (logits[v] >> shift), WEIGHT_TABLE_SIZE - 1)]
+        total += frequency[v]
+    rest = np.int64(TOTAL)
+    for v in range(len(frequency)):
+        share = frequency[v] * (TOTAL - len(frequency)) // total if v < len(logits) else 0
+        frequency[v] = share + 1
+        rest -= share + 1
+    frequency[likeliest] += rest

@@ -1,0 +1,162 @@
+"""The learned prior in floats: what is trained here is exported to the integers of `fsqcodec.prior`.
+
+A causal network over the digits of residual FSQ tokens. Every digit (stage, channel) of a frame is predicted from
+- earlier frames: their digits, embedded, through two causal convolutions;
+- the stages before it in its frame, and the channels before it in its stage.
+
+Hidden units come in blocks, one a layer of the bitstream, and a block sees blocks of the same and of more
+important layers only (weights masked block-triangular). So layers can be dropped, from the last on, and what
+is left decodes. Inside a frame the network is a NADE (Larochelle and Murray 2011) over stages: one running
+sum of embeddings, to which every stage adds its digits, gives the hidden units of the next.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from fsqcodec.exact import ACTIVATION, ACTIVATION_BITS, weight_table
+from fsqcodec.prior import SCALES, TAPS, TYPES
+from fsqcodec.residual import ResidualFSQ
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_WIDE = {"embed", "history", "siblings"}
+"""Exported as int16: they are looked up and added, and not multiplied."""
+_FINEST = 10
+"""Largest scale: 2^-10 is finer than any logit needs, and leaves room below 2^24."""
+
+
+class PriorNetwork(nn.Module):
+    """Logits of every digit of tokens, given what is decoded before it.
+
+    Args:
+        quantizer: whose tokens are predicted.
+        stages_per_layer: stages that are dropped together.
+        width: hidden units, in equal blocks for the layers.
+    """
+
+    causal: Tensor
+    placed: Tensor
+    earlier: Tensor
+    impossible: Tensor
+
+    def __init__(self, quantizer: ResidualFSQ, stages_per_layer: int, width: int = 256) -> None:
+        super().__init__()
+        self.levels, self.stages = quantizer.group_levels, quantizer.stages
+        self.depth = max(self.levels)
+        self.layers = -(-self.stages // stages_per_layer)
+        self.stages_per_layer = stages_per_layer
+        if width % self.layers:
+            raise ValueError(f"width {width} must be a multiple of the {self.layers} layers")
+        choices = len(self.levels) * self.depth
+        self.embed = nn.Parameter(torch.randn(self.stages * choices, width) * 0.05)
+        self.embed_bias = nn.Parameter(torch.full((width,), 0.3))
+        self.near = nn.Parameter(torch.randn(TAPS, width, width) * 0.5 / math.sqrt(width * TAPS))
+        self.near_bias = nn.Parameter(torch.full((width,), 0.3))
+        self.far = nn.Parameter(torch.randn(2, width, width) * 0.5 / math.sqrt(width * 2))
+        self.far_bias = nn.Parameter(torch.full((width,), 0.3))
+        self.context = nn.Parameter(torch.randn(width, width) * 0.5 / math.sqrt(width))
+        self.history = nn.Parameter(torch.randn(self.stages, choices, width) * 0.05)
+        self.hidden_bias = nn.Parameter(0.3 + torch.randn(self.stages, width) * 0.1)
+        self.out = nn.Parameter(torch.randn(self.stages, width, choices) * 0.05)
+        self.out_bias = nn.Parameter(torch.zeros(self.stages, choices))
+        self.siblings = nn.Parameter(torch.zeros(self.stages, choices, choices))
+        block = torch.arange(width) * self.layers // width
+        layer = torch.arange(self.stages * choices) // (choices * stages_per_layer)
+        channel = torch.arange(choices) // self.depth
+        level = torch.arange(choices) % self.depth
+        self.register_buffer("causal", (block[:, None] <= block).float(), persistent=False)
+        self.register_buffer("placed", (layer[:, None] <= block).float(), persistent=False)
+        self.register_buffer("earlier", (channel[:, None] < channel).float(), persistent=False)
+        self.register_buffer("impossible", level >= torch.tensor(self.levels)[channel], persistent=False)
+
+        self.scales: dict[str, int] = {}
+        """Set by `quantize`: weights are multiples of 2^-scale from then on, and activations of 2^-7."""
+
+    def forward(self, digits: Tensor) -> Tensor:
+        """Logits float32 (B, T, stages, d, L) of digits int64 (B, T, stages, d); T is one packet."""
+        t, w = digits.shape[1], self._weight
+        chosen = nn.functional.one_hot(digits, self.depth).float().flatten(-2)
+        frame = self._units(chosen.flatten(-2) @ (w("embed") * self.placed) + self.embed_bias)
+        past = nn.functional.pad(frame, (0, 0, TAPS, 0))
+        seen = torch.cat([past[:, TAPS - k :][:, :t] for k in range(1, TAPS + 1)], -1)
+        near = self._units(seen @ (w("near") * self.causal).flatten(0, 1) + self.near_bias)
+        seen = torch.cat([near, nn.functional.pad(near, (0, 0, TAPS, 0))[:, :t]], -1)
+        far = self._units(seen @ (w("far") * self.causal).flatten(0, 1) + self.far_bias)
+        blocks = far.unflatten(-1, (self.layers, -1))
+        context = torch.einsum("btlh,lhk->btlk", blocks, w("context").unflatten(0, (self.layers, -1)))
+        context = context.cumsum(2).repeat_interleave(self.stages_per_layer, 2)[:, :, : self.stages]
+        added = torch.einsum("btsc,sch->btsh", chosen, w("history")).cumsum(2)
+        before = nn.functional.pad(added[:, :, :-1], (0, 0, 1, 0))
+        hidden = self._units(context + before + self.hidden_bias)
+        logits = torch.einsum("btsh,shc->btsc", hidden, w("out")) + self.out_bias
+        logits = logits + torch.einsum("btsc,scd->btsd", chosen, w("siblings") * self.earlier)
+        logits = logits.float().masked_fill(self.impossible, -1e4)
+        return logits.unflatten(-1, (len(self.levels), self.depth))
+
+    def quantize(self) -> None:
+        """From now on compute as the exported integers will, with straight-through gradients."""
+        for name in SCALES:
+            kind = torch.iinfo(torch.int16 if name in _WIDE else torch.int8)
+            largest = float(getattr(self, name).detach().abs().max())
+            self.scales[name] = min(_FINEST, math.floor(math.log2(kind.max / max(largest, 1e-6))))
+
+    def _weight(self, name: str) -> Tensor:
+        weight: Tensor = getattr(self, name)
+        if not self.scales:
+            return weight
+        return weight + (self._rounded(name) / 2.0 ** self.scales[name] - weight).detach()
+
+    def _rounded(self, name: str) -> Tensor:
+        most = torch.iinfo(torch.int16 if name in _WIDE else torch.int8).max
+        weight: Tensor = getattr(self, name).detach().float()
+        return torch.round(weight * 2.0 ** self.scales[name]).clamp(-most, most)
+
+    def _units(self, sums: Tensor) -> Tensor:
+        one = 1 << ACTIVATION_BITS
+        if not self.scales:
+            return sums.clamp(0, 1)
+        units = sums.clamp(0, ACTIVATION / one)
+        return units + (torch.floor(units * one) / one - units).detach()
+
+    def export(self) -> dict[str, NDArray[np.integer]]:
+        """The tensors of `fsqcodec.prior.Prior`; `quantize` comes first."""
+        masks = {"embed": self.placed, "near": self.causal, "far": self.causal, "siblings": self.earlier}
+        found = {name: self._rounded(name) * masks.get(name, 1) for name in SCALES}
+        units = {  # a bias counts in the units of the sum that it joins
+            "embed_bias": self.scales["embed"], "near_bias": self.scales["near"] + ACTIVATION_BITS,
+            "far_bias": self.scales["far"] + ACTIVATION_BITS, "hidden_bias": self.scales["context"] + ACTIVATION_BITS,
+            "out_bias": self.scales["out"] + ACTIVATION_BITS,
+        }  # fmt: skip
+        found |= {name: torch.round(getattr(self, name).detach() * 2.0**unit) for name, unit in units.items()}
+        found |= {"scales": torch.tensor([self.scales[name] for name in SCALES]), "weights": weight_table()}
+        return {name: tensor.cpu().numpy().astype(TYPES[name]) for name, tensor in found.items()}
+
+
+def code_lengths(logits: Tensor) -> Tensor:
+    """Bits of every choice: logits (..., L) → float32 (..., L)."""
+    return -torch.log_softmax(logits, -1) / math.log(2)
+
+
+def rate(lengths: Tensor, digits: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Bits of digits, twice: with gradients for the prior, and with gradients for the encoder.
+
+    The encoder's is the length interpolated linearly between the cell that was chosen and its neighbour on
+    the side of the unrounded latent, so that a latent is drawn to the cheaper side by the bits it would save.
+
+    Args:
+        lengths: bits of every choice, float32 (..., L), from `code_lengths`.
+        digits: int64 (...).
+        positions: unrounded digits, float32 (...), with gradients to the encoder.
+
+    Returns:
+        two float32 (...) of equal use: bits for the prior's loss, bits for the encoder's.
+    """
+    bits = lengths.gather(-1, digits[..., None])[..., 0]
+    side = torch.where(positions.detach() > digits, 1, -1)
+    neighbour = (digits + side).clamp(0, lengths.shape[-1] - 1)
+    other = lengths.gather(-1, neighbour[..., None])[..., 0]
+    slope = (other - bits).clamp(-20, 20).detach() * side
+    return bits, bits.detach() + slope * (positions - digits)
