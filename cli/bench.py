@@ -102,7 +102,7 @@ def memory(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) ->
 
 @app.command()
 def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json: Json = False) -> None:
-    """Bytes of header, packets and layers at a bitrate, and what the range coder loses against its tables."""
+    """Bytes of header, packets and layers at a bitrate, and what the range coder loses against the ideal."""
     import io
 
     import numpy as np
@@ -116,12 +116,37 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
         encoded = codec.limit(_encode(codec, file), kbps=kbps)
         found = survey(Reader(io.BytesIO(codec.to_bytes(encoded)), str(file)))
         packets = codec.split(encoded, codec.packet_frames())
-        ideal = sum(codec.tables.bits(p.tokens.astype(np.int32)).sum() for p in packets) / 8
+        ideal = sum(codec.coder.bits(p.tokens).sum() for p in packets) / 8
         row = {"clip": file.name, "seconds": found.seconds, "bytes": found.total, "kbps": found.kbps(),
                "stages": found.header.stages, "overhead_%": 100 * found.overhead / found.total,
                "coder_loss_%": 100 * (sum(found.layers) / ideal - 1)}  # fmt: skip
         rows.append({**row, **{f"layer{i + 1}_kbps": found.kbps(n) for i, n in enumerate(found.layers)}})
     _show(f"Bits at {kbps} kbit/s", [*rows, _mean(rows, "clip")], as_json)
+
+
+@app.command()
+def prior(
+    clips: Clips, model: Model = DEFAULT_MODEL, minutes: float = 60.0, as_json: Json = False
+) -> None:  # fmt: skip
+    """What the learned prior saves, by rate and by packet length, and how fast files decode with it.
+
+    Speeds are of one thread, prior, range decoder and decoder network together, on the clips repeated to
+    `--minutes`; the live row decodes packet after packet as they would arrive.
+    """
+    import torch
+
+    from .common import load_codec
+    from .prior_figures import by_packet, by_rate, decoding_speed
+
+    torch.set_num_threads(1)
+    codec = load_codec(model)
+    if codec.prior is None:
+        raise typer.BadParameter(f"{model} has no learned prior")
+    encoded = [_encode(codec, file) for file in _files(clips)]
+    size = sum(array.nbytes for array in codec.prior.tensors.values()) / 1e6
+    _show(f"The learned prior ({size:.2f} MB), all clips", by_rate(codec, encoded), as_json)
+    _show("Bits by packet length, all stages", by_packet(codec, encoded), as_json)
+    _show("Decoding, one thread", decoding_speed(codec, encoded, minutes), as_json)
 
 
 @app.command()

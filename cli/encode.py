@@ -39,7 +39,11 @@ def encode(
     ] = None,
     packet: Annotated[
         float, typer.Option(min=0.02, max=20, help="Seconds in a packet, which decodes by itself.")
-    ] = 2.0,
+    ] = 2.5,
+    prior: Annotated[
+        str,
+        typer.Option(help="learned, or none: larger files, by static tables, quicker to decode."),
+    ] = "learned",
     model: Model = DEFAULT_MODEL,
     out_dir: OutDir = None,
     jobs: Jobs = 1,
@@ -57,19 +61,22 @@ def encode(
 
     cat talk.wav | fsqcodec encode - - > talk.fsq
     """
+    if prior not in ("learned", "none"):
+        raise typer.BadParameter(f"{prior!r} is not learned or none", param_hint="--prior")
     tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in MEDIA)
-    options = {"model": model, "kbps": kbps, "packet": packet, "overwrite": overwrite}
+    options = {"model": model, "kbps": kbps, "packet": packet, "prior": prior, "overwrite": overwrite}
     run(tasks, encode_file, options, jobs, quiet, verbose)
 
 
 def encode_file(
-    task: Task, progress: Any, model: str, kbps: float | None, packet: float, overwrite: bool
+    task: Task, progress: Any, model: str, kbps: float | None, packet: float, prior: str, overwrite: bool
 ) -> str:
     """Encode one file; returns a line that says what came of it."""
     from fsqcodec.media import AudioReader
 
     with open_target(task.target, overwrite) as target:
         codec = load_codec(model)
+        codec = codec.without_prior() if prior == "none" else codec
         with open_source(task.source) as file, AudioReader(file, codec.sample_rate, task.source) as reader:
             facts = reader.facts
             if progress:
@@ -78,7 +85,7 @@ def encode_file(
             encoded = codec.encode_blocks(
                 blocks, facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags
             )
-        encoded = codec.limit(encoded, kbps=kbps)
+        encoded = codec.limit(encoded, kbps=kbps, packet_seconds=packet)
         size = codec.write(encoded, target, packet)
     rate = f", {size * 8 / 1000 / encoded.seconds:.2f} kbit/s" if encoded.seconds else ""
     return f"{task.source} → {task.target}: {encoded.seconds:.1f} s, {encoded.tokens.shape[1]} stages{rate}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -26,29 +28,41 @@ def train(
 
     fsqcodec train speech-24k out=runs/mine optim.steps=2000
 
+    fsqcodec train speech-24k-prior out=runs/prior prior_of=runs/mine/model.safetensors
+
     accelerate launch --num_processes 2 -m fsqcodec.cli.main train my.yaml
     """
     from fsqcodec.train.config import load_config
-    from fsqcodec.train.loop import Trainer
+    from fsqcodec.train.fit_prior import trainer_of
 
     shipped = Path(__file__).parent.parent / "train" / "configs" / f"{config}.yaml"
-    trainer = Trainer(
-        load_config(shipped if not config.exists() and shipped.exists() else config, settings), _say
+    trainer = trainer_of(
+        load_config(shipped if not config.exists() and shipped.exists() else config, settings), say
     )
-    if not trainer.main or not console.is_terminal:
-        trainer.run()
+    with show_progress(trainer.main) as show:
+        trainer.run(show)
+    trainer.accelerator.end_training()
+
+
+@contextmanager
+def show_progress(wanted: bool) -> Iterator[Callable[[int, int, dict[str, float]], None] | None]:
+    """A bar that a trainer's `run` moves; None where nobody watches."""
+    if not wanted or not console.is_terminal:
+        yield None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console) as bars:
-        bar = bars.add_task("", total=trainer.config.optim.steps, completed=trainer.step)
+        bar = bars.add_task("", total=None)
 
-        def show(step: int, _: int, values: dict[str, float]) -> None:
-            bars.update(bar, completed=step, description=" ".join(f"{k} {v:.3f}" for k, v in values.items()))
+        def show(step: int, steps: int, values: dict[str, float]) -> None:
+            text = " ".join(f"{k} {v:.3f}" for k, v in values.items())
+            bars.update(bar, total=steps, completed=step, description=text)
 
-        trainer.run(show)
+        yield show
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Show a trainer's line."""
     console.print(line, soft_wrap=True, markup=False)

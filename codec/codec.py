@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,12 @@ from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
 from .container import MAX_FRAMES, Header, Packet, Writer
 from .errors import BitstreamError, ModelError
 from .media import Resampler, Samples
+from .prior import Prior
 from .reader import Reader
 from .tables import StaticTables
 
 STAGES_PER_LAYER = 3
-PACKET_SECONDS = 2.0
+PACKET_SECONDS = 2.5
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,23 @@ class TokenPacket:
     tokens: NDArray[np.integer]
 
 
+class TokenCoder(Protocol):
+    """What tells the range coder how likely tokens are: `StaticTables` or `Prior`."""
+
+    hash: bytes
+
+    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
+        """Messages of the layers of one packet's tokens (frames, n)."""
+
+    def decode_layers(
+        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
+    ) -> NDArray[np.int32]:
+        """Tokens int32 (frames, stages) of the first layers of a packet."""
+
+    def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Ideal code length of each stage of one packet's tokens (frames, n): bits (n,)."""
+
+
 class Codec:
     """Encodes and decodes audio with one model. Made by `fsqcodec.load`.
 
@@ -67,13 +86,22 @@ class Codec:
     """
 
     def __init__(
-        self, name: str, model: AudioModel, tables: StaticTables, model_hash: bytes, metadata: dict[str, Any]
-    ) -> None:
-        self.name, self.model, self.tables = name, model.eval(), tables
+        self, name: str, model: AudioModel, tables: StaticTables, model_hash: bytes, metadata: dict[str, Any],
+        prior: Prior | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.model, self.tables, self.prior = name, model.eval(), tables, prior
+        self.coder: TokenCoder = prior or tables
+        """What files are written with; files of any of the model's coders are read."""
         self.model_hash = model_hash
         self.metadata = metadata
         """Configuration and provenance of the model, as in its file."""
         self._dtype = np.min_scalar_type(model.quantizer.codebook_size - 1)
+
+    def without_prior(self) -> Codec:
+        """The same codec, writing files with static tables: larger, for decoders without the prior."""
+        plain = copy.copy(self)
+        plain.coder = self.tables
+        return plain
 
     @property
     def sample_rate(self) -> int:
@@ -149,8 +177,13 @@ class Codec:
             rows.clear()
         return Encoded(tokens.transpose(0, 2, 1), sample_rate, samples, channels == 2, tags or {})
 
-    def limit(self, encoded: Encoded, *, kbps: float | None = None, stages: int | None = None) -> Encoded:
+    def limit(
+        self, encoded: Encoded, *, kbps: float | None = None, stages: int | None = None,
+        packet_seconds: float = PACKET_SECONDS,
+    ) -> Encoded:  # fmt: skip
         """The same tokens with fewer stages: `stages` of them, or as many as fit into `kbps`, at least one.
+
+        `kbps` counts every byte of a file with packets of `packet_seconds`.
 
         Raises:
             ValueError: not a positive number.
@@ -161,13 +194,16 @@ class Codec:
         keep = min(have, stages or have)
         if kbps is not None and encoded.samples:
             budget = kbps * 1000 * encoded.seconds / 8
-            low, high = 1, keep  # sizes grow with the stages: bisect
-            while low < high:
-                middle = (low + high + 1) // 2
-                fits = len(self.to_bytes(replace(encoded, tokens=encoded.tokens[:, :middle]))) <= budget
-                low, high = (middle, high) if fits else (low, middle - 1)
-            keep = low
+            packets = self.split(encoded, self.packet_frames(packet_seconds))
+            bits = sum((self.coder.bits(packet.tokens) for packet in packets), np.zeros(have))
+            # The ideal lengths tell nearly where it is; bytes decide.
+            keep = min(keep, max(1, int(np.searchsorted(np.cumsum(bits) / 8, budget, "right"))))
+            while keep > 1 and self._size(encoded, keep, packet_seconds) > budget:
+                keep -= 1
         return replace(encoded, tokens=encoded.tokens[:, :keep])
+
+    def _size(self, encoded: Encoded, stages: int, packet_seconds: float) -> int:
+        return len(self.to_bytes(replace(encoded, tokens=encoded.tokens[:, :stages]), packet_seconds))
 
     # tokens → samples
 
@@ -244,7 +280,7 @@ class Codec:
     def header(self, encoded: Encoded, packet_frames: int) -> Header:
         """Header of a file that holds `encoded`."""
         return Header(
-            self.name, self.model_hash, self.tables.hash, self.model.config.frame, self.sample_rate,
+            self.name, self.model_hash, self.coder.hash, self.model.config.frame, self.sample_rate,
             encoded.sample_rate, len(encoded.tokens), encoded.samples, encoded.tokens.shape[1], STAGES_PER_LAYER, packet_frames, encoded.mid_side, encoded.tags,
         )  # fmt: skip
 
@@ -254,10 +290,8 @@ class Codec:
         header = self.header(encoded, frames)
         writer = Writer(file, header)
         for part in self.split(encoded, frames):
-            tokens = part.tokens.astype(np.int32)
-            edges = [*range(0, header.stages, header.stages_per_layer), header.stages]
-            layers = [self.tables.encode(tokens, a, b) for a, b in itertools.pairwise(edges)]
-            writer.write(Packet(part.stream, part.start, len(tokens), tuple(layers)))
+            layers = self.coder.encode_layers(part.tokens, header.stages_per_layer)
+            writer.write(Packet(part.stream, part.start, len(part.tokens), tuple(layers)))
         return writer.finish()
 
     def to_bytes(self, encoded: Encoded, packet_seconds: float = PACKET_SECONDS) -> bytes:
@@ -273,13 +307,18 @@ class Codec:
             ModelError: it was not.
         """
         header = reader.header
-        if header.model_hash != self.model_hash or header.table_hash != self.tables.hash:
+        if header.model_hash != self.model_hash or self._coder_of(header) is None:
+            made, ours = header.model_hash + header.table_hash, self.model_hash + self.coder.hash
             raise ModelError(
-                f"{reader.name}: made with model {header.model} {header.model_hash.hex()}, "
-                f"this is {self.name} {self.model_hash.hex()}; give the model it was made with by --model"
+                f"{reader.name}: made with model {header.model} {made.hex()}, "
+                f"this is {self.name} {ours.hex()}; give the model it was made with by --model"
             )
         if header.stages > self.stages:
             raise BitstreamError(f"{reader.name}: {header.stages} stages, the model has {self.stages}")
+
+    def _coder_of(self, header: Header) -> TokenCoder | None:
+        coders: tuple[TokenCoder | None, ...] = (self.prior, self.tables)
+        return next((coder for coder in coders if coder and coder.hash == header.table_hash), None)
 
     def read_packets(
         self, reader: Reader, stages: int | None = None, keep_going: bool = False
@@ -289,15 +328,14 @@ class Codec:
         Raises:
             BitstreamError: a layer is damaged; with `keep_going` the packet is left out instead.
         """
-        header = reader.header
-        wanted = min(stages or header.stages, header.stages)
+        header, coder = reader.header, self._coder_of(reader.header)
+        assert coder, "check(reader) comes first"
+        per_layer, wanted = header.stages_per_layer, min(stages or header.stages, header.stages)
         for packet in reader:
-            have = min(wanted, len(packet.layers) * header.stages_per_layer)
-            tokens = np.zeros((packet.frames, have), np.int32)
+            layers = packet.layers[: -(-wanted // per_layer)]
+            have = min(header.stages, len(layers) * per_layer)
             try:
-                for first in range(0, have, header.stages_per_layer):
-                    layer = packet.layers[first // header.stages_per_layer]
-                    self.tables.decode(layer, tokens, first, min(first + header.stages_per_layer, have))
+                tokens = coder.decode_layers(layers, packet.frames, have, per_layer)
             except BitstreamError as error:
                 if not keep_going:
                     raise reader.error(
@@ -305,7 +343,7 @@ class Codec:
                     ) from None
                 reader.lost += sum(map(len, packet.layers))
                 continue
-            yield TokenPacket(packet.stream, packet.start, tokens)
+            yield TokenPacket(packet.stream, packet.start, tokens[:, :wanted])
 
     def from_bytes(self, data: bytes, name: str = "bytes") -> Encoded:
         """Inverse of `to_bytes`.

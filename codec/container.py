@@ -50,7 +50,7 @@ class Header:
     model_hash: bytes
     """8 bytes: what the tokens mean (quantizer and encoder)."""
     table_hash: bytes
-    """4 bytes: the frequency tables that the layers are coded with."""
+    """4 bytes: the learned prior, or the static tables, that the layers are coded with."""
     frame_samples: int
     """Samples in a latent frame, at `frame_rate`."""
     frame_rate: int

@@ -10,6 +10,7 @@ never a less important layer. So packets decode by themselves, and trailing laye
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 
@@ -34,8 +35,6 @@ TYPES = {
     "out_bias": np.int32, "siblings": np.int16, "scales": np.int32, "weights": np.int32, "answer": np.uint8,
 }  # fmt: skip
 _ANSWER_FRAMES = 6
-_FRAMES_AT_ONCE = 1500
-"""Bounds the memory of encoding: about 100 KB a frame."""
 
 
 class Prior:
@@ -58,7 +57,9 @@ class Prior:
     ) -> None:  # fmt: skip
         if seal:
             tensors = {**tensors, "answer": np.zeros(32, np.uint8)}
-        if {name: array.dtype for name, array in tensors.items()} != {k: np.dtype(v) for k, v in TYPES.items()}:
+        if {name: array.dtype for name, array in tensors.items()} != {
+            k: np.dtype(v) for k, v in TYPES.items()
+        }:
             raise ModelError("prior: tensors are missing or of another type")
         self.tensors, self.carrier = tensors, carrier
         self.levels = np.array(quantizer.group_levels)
@@ -92,6 +93,12 @@ class Prior:
         for name, shape in shapes.items():
             if self.tensors[name].shape != shape or width % self.layers:
                 raise ModelError(f"prior: {name} is {self.tensors[name].shape} where {shape} is needed")
+
+    def to(self, device: str) -> Prior:
+        """The same prior with its matrix products on another device."""
+        moved = copy.copy(self)
+        moved._float = {name: tensor.to(device) for name, tensor in self._float.items()}
+        return moved
 
     # all at once
 
@@ -127,14 +134,19 @@ class Prior:
 
     def frequencies(self, tokens: NDArray[np.integer]) -> rangecoder.Frequencies:
         """Rows int32 (B, T, stages, d, L) for tokens (B, T, n ≤ stages) of packets of T frames each."""
-        digits = torch.from_numpy(self._digits(tokens))
-        logits = self.logits(digits)[:, :, : tokens.shape[-1]]
+        digits = torch.from_numpy(self._digits(tokens)).to(self._float["embed"].device)
+        logits = self.logits(digits)[:, :, : tokens.shape[-1]].cpu()
         rows = exact.frequencies(logits, self._possible, torch.from_numpy(self.tensors["weights"]))
         found: rangecoder.Frequencies = rows.int().numpy()
         return found
 
-    def encode(self, tokens: NDArray[np.integer]) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (T, n)."""
+    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
+        """Messages of the layers of one packet's tokens (T, n).
+
+        Raises:
+            BitstreamError: the network was made for layers of other sizes.
+        """
+        self._check_layers(stages_per_layer)
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0].astype(np.int32)
         return [
@@ -159,20 +171,29 @@ class Prior:
     def _edges(self, stages: int) -> list[tuple[int, int]]:
         return [(a, min(a + self.stages_per_layer, stages)) for a in range(0, stages, self.stages_per_layer)]
 
+    def _check_layers(self, stages_per_layer: int) -> None:
+        if stages_per_layer != self.stages_per_layer:
+            raise BitstreamError(
+                f"layers of {stages_per_layer} stages, the prior has {self.stages_per_layer}"
+            )
+
     # digit by digit
 
-    def decode(self, messages: Sequence[bytes], frames: int, stages: int) -> NDArray[np.int32]:
-        """Tokens int32 (frames, stages) of the first layers of a packet; inverse of `encode`.
+    def decode_layers(
+        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
+    ) -> NDArray[np.int32]:
+        """Tokens int32 (frames, stages) of the first layers of a packet; inverse of `encode_layers`.
 
         Raises:
-            BitstreamError: no encoder wrote these messages.
+            BitstreamError: no encoder wrote these messages, or their layers are of other sizes.
         """
+        self._check_layers(stages_per_layer)
         # The coder starts with 8 bytes and reads zeros beyond the end.
         padded = [m + bytes(8 - min(8, len(m))) + bytes(-len(m) % 4) for m in messages]
         data = np.frombuffer(b"".join(padded), np.uint8)
         ends = np.cumsum([0, *map(len, padded)])
         digits = np.zeros((frames, stages, len(self.levels)), np.int64)
-        if not run(*self._arguments(), digits, data, ends):
+        if not run(*self._arguments(), digits, data, ends):  # type: ignore[call-arg]
             raise BitstreamError("entropy-coded data that no encoder wrote")
         tokens: NDArray[np.int32] = (digits * self.radix).sum(-1).astype(np.int32)
         return tokens

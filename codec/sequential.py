@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from .exact import ACTIVATION, ACTIVATION_BITS, LOGIT_BITS, WEIGHT_TABLE_SIZE
 from .rangecoder import PRECISION, TOTAL
 
+PARTS = ("_word", "_add_products", "_requantize", "_frequencies")
+"""Functions that `run` calls."""
 Array = NDArray[Any]
 _32, _24 = np.uint64(32), np.uint64(PRECISION)
 _FULL = np.uint64(0xFFFFFFFFFFFFFFFF)

@@ -8,6 +8,8 @@ So the table of a stage needs earlier stages only, and trailing stages can alway
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -58,6 +60,25 @@ class StaticTables:
                 counts[stage, c, :, quantizer.group_levels[c] :] = 0
         return cls(normalise(counts.numpy()), quantizer)
 
+    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
+        """Messages of the layers of one packet's tokens (frames, n)."""
+        edges = [*range(0, tokens.shape[1], stages_per_layer), tokens.shape[1]]
+        exact = tokens.astype(np.int32)
+        return [self.encode(exact, a, b) for a, b in itertools.pairwise(edges)]
+
+    def decode_layers(
+        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
+    ) -> NDArray[np.int32]:
+        """Tokens int32 (frames, stages) of the first layers of a packet; inverse of `encode_layers`.
+
+        Raises:
+            BitstreamError: no encoder wrote these messages.
+        """
+        tokens = np.zeros((frames, stages), np.int32)
+        for message, first in zip(messages, range(0, stages, stages_per_layer), strict=True):
+            self.decode(message, tokens, first, min(first + stages_per_layer, stages))
+        return tokens
+
     def encode(self, tokens: NDArray[np.int32], first: int, last: int) -> bytes:
         """Message of the stages first … last-1 of tokens int32 (frames, stages)."""
         digits = [self._digits(tokens, stage) for stage in range(first, last)]
@@ -84,7 +105,7 @@ class StaticTables:
                 raise BitstreamError("a digit beyond its number of levels")
             tokens[:, start:stop] = (digits[start - first :] * self.radix).sum(-1).T
 
-    def bits(self, tokens: NDArray[np.int32]) -> NDArray[np.float64]:
+    def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
         """Ideal code length of each stage of tokens int32 (frames, n): bits (n,)."""
         lengths = []
         for stage in range(tokens.shape[1]):
@@ -93,11 +114,11 @@ class StaticTables:
             lengths.append(-np.log2(chosen / TOTAL).sum())
         return np.array(lengths)
 
-    def _digits(self, tokens: NDArray[np.int32], stage: int) -> NDArray[np.int32]:
+    def _digits(self, tokens: NDArray[np.integer], stage: int) -> NDArray[np.int32]:
         digits = tokens[:, stage, None] // self.radix % self.levels
         return cast("NDArray[np.int32]", digits.astype(np.int32).ravel())
 
-    def _rows(self, tokens: NDArray[np.int32], stage: int) -> Frequencies:
+    def _rows(self, tokens: NDArray[np.integer], stage: int) -> Frequencies:
         width = len(self.levels)
         if stage < self.groups:
             return np.tile(self.frequencies[stage, :, 0], (len(tokens), 1))

@@ -11,30 +11,67 @@ import sysconfig
 from pathlib import Path
 
 import fsqcodec
+import numpy as np
 import pytest
+import torch
 from conftest import SPEECH
+from fsqcodec.codec import Codec, Encoded
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_a_wheel_encodes_and_decodes(tmp_path: Path) -> None:
-    run = {"check": True, "capture_output": True, "text": True}
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path), str(ROOT)]
-    subprocess.run(build, **run)  # type: ignore[call-overload]
-    (wheel,) = tmp_path.glob("fsqcodec-*.whl")
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], **run)  # type: ignore[call-overload]
-    folder = "Scripts" if sys.platform == "win32" else "bin"
-    python = tmp_path / "venv" / folder / "python"
-    subprocess.run([python, "-m", "pip", "install", "--no-deps", "--quiet", str(wheel)], **run)  # type: ignore[call-overload]
-    # Dependencies come from this environment: the heavy ones need not be installed twice.
-    site = next((tmp_path / "venv").rglob("site-packages"))
+def call(*command: object, cwd: Path | None = None) -> str:
+    return subprocess.run(
+        list(map(str, command)), check=True, capture_output=True, text=True, cwd=cwd
+    ).stdout  # fmt: skip
+
+
+def fresh_environment(folder: Path) -> Path:
+    """A virtual environment with the wheel in it; returns its folder of programs.
+
+    Dependencies that it does not install come from this environment: the heavy ones need not be there twice.
+    """
+    call(sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", folder, ROOT)
+    (wheel,) = folder.glob("fsqcodec-*.whl")
+    call(sys.executable, "-m", "venv", folder / "venv")
+    programs = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    call(programs / "python", "-m", "pip", "install", "--no-deps", "--quiet", wheel)
+    site = next((folder / "venv").rglob("site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    place = subprocess.run([python, "-c", "import fsqcodec; print(fsqcodec.__file__)"], cwd=tmp_path, **run)  # type: ignore[call-overload]
-    assert str(tmp_path) in place.stdout
-    command = tmp_path / "venv" / folder / "fsqcodec"
-    subprocess.run([command, "encode", SPEECH, "x.fsq"], cwd=tmp_path, **run)  # type: ignore[call-overload]
-    subprocess.run([command, "decode", "x.fsq", "x.wav"], cwd=tmp_path, **run)  # type: ignore[call-overload]
+    return programs
+
+
+def test_a_wheel_encodes_and_decodes(tmp_path: Path) -> None:
+    programs = fresh_environment(tmp_path)
+    place = call(programs / "python", "-c", "import fsqcodec; print(fsqcodec.__file__)", cwd=tmp_path)
+    assert str(tmp_path) in place
+    call(programs / "fsqcodec", "encode", SPEECH, "x.fsq", cwd=tmp_path)
+    call(programs / "fsqcodec", "decode", "x.fsq", "x.wav", cwd=tmp_path)
     assert (tmp_path / "x.wav").stat().st_size > 90000
+
+
+def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
+    codec: Codec, encoded: Encoded, tmp_path: Path
+) -> None:
+    programs = fresh_environment(tmp_path)
+    install = (programs / "python", "-m", "pip", "install", "--no-deps", "--quiet")
+    try:
+        call(*install, "torch==2.13.0" if not torch.__version__.startswith("2.13") else "torch==2.12.0")
+    except subprocess.CalledProcessError:
+        pytest.skip("no other torch can be installed")
+    np.save(tmp_path / "tokens.npy", encoded.tokens)
+    (tmp_path / "mine.fsq").write_bytes(codec.to_bytes(encoded))
+    script = (
+        "import sys, numpy as np, torch, fsqcodec; from pathlib import Path;"
+        "codec, tokens = fsqcodec.load(), np.load('tokens.npy');"
+        f"made = fsqcodec.Encoded(tokens, 24000, {encoded.samples});"
+        "Path('theirs.fsq').write_bytes(codec.to_bytes(made));"
+        "assert (codec.from_bytes(Path('mine.fsq').read_bytes()).tokens == tokens).all();"
+        "print(torch.__version__)"
+    )
+    version = call(programs / "python", "-c", script, cwd=tmp_path)
+    assert version.strip() != torch.__version__
+    assert (tmp_path / "theirs.fsq").read_bytes() == (tmp_path / "mine.fsq").read_bytes()
 
 
 @pytest.mark.parametrize("module", ["fsqcodec.fsq", "fsqcodec.residual", "fsqcodec.codec"])

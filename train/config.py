@@ -89,6 +89,8 @@ class TrainConfig:
     init: str = ""
     """Model to start from: a shipped name or a `.safetensors` file; random weights when empty. Settings under
     `model` win over its own, and tensors whose shape they change start at random."""
+    parts: str = "all"
+    """`all`, or `decoder`: the encoder stays as it is, and with it the meaning of tokens and files."""
     validate: str = ""
     """Folder or glob of media to score now and then; nothing when empty."""
     log_every: int = 50
@@ -100,7 +102,38 @@ class TrainConfig:
     """`bf16` (GPUs, and CPUs with AVX512-BF16 or AMX) or `no`."""
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> TrainConfig:
+@dataclass
+class PriorConfig:
+    """One fit of the learned prior; a YAML file with `prior_of` is one."""
+
+    out: str
+    """Folder of the run."""
+    prior_of: str
+    """Model whose tokens the prior learns: a shipped name or a `.safetensors` file. It stays as it is."""
+    data: DataConfig
+    hours: float = 10.0
+    """Tokens to learn from, of random pieces of the data."""
+    frames: int = 100
+    """Latent frames of a piece; about a packet's, since the context restarts with every packet."""
+    width: int = 256
+    """Hidden units; a multiple of the layers."""
+    start: str = ""
+    """Float weights to start from (`prior.safetensors` of a run with `loss.rate`); random when empty."""
+    steps: int = 6000
+    batch: int = 16
+    """Pieces a step, over all processes together."""
+    lr: float = 2e-3
+    quantize_from: float = 0.7
+    """Share of the steps after which weights and activations are those of the integer network."""
+    seed: int = 0
+    validate: str = ""
+    """Folder or glob of media to count bits on in the end."""
+    save_minutes: float = 5.0
+    threads: int = 0
+    mixed_precision: str = "bf16"
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> TrainConfig | PriorConfig:
     """Read a YAML file; `overrides` are `optim.steps=2000`-like settings that win over it.
 
     Raises:
@@ -119,7 +152,8 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainConfig:
             place[leaf] = yaml.safe_load(text)
     except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-    config: TrainConfig = _build(TrainConfig, values, str(path))
+    kind = PriorConfig if isinstance(values, dict) and "prior_of" in values else TrainConfig
+    config: TrainConfig | PriorConfig = _build(kind, values, str(path))
     return config
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,9 +125,9 @@ class Crops(Dataset[dict[str, Tensor]]):
             audio = _equalise(audio, rng)
         audio = audio * 10 ** (rng.uniform(*self.config.gain_db) / 20)
         audio = audio / audio.abs().max().clamp(min=1.0)
-        # Half of the shortened crops fall on the first half of the stages: low rates need more practice.
-        few = max(1, self.stages // 2) if rng.random() < 0.5 else self.stages
-        stages = int(rng.integers(1, few + 1)) if rng.random() < self.dropout else self.stages
+        # Shortened crops are denser at low rates, which need more practice: half have a quarter of the stages.
+        few = math.ceil(self.stages * (1 - rng.random()) ** 2)
+        stages = few if rng.random() < self.dropout else self.stages
         return {"audio": audio, "stages": torch.tensor(stages)}
 
 

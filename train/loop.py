@@ -23,7 +23,9 @@ from accelerate.utils import DataLoaderConfiguration
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.checkpoints import load_model, save_model
 from fsqcodec.codec import STAGES_PER_LAYER
+from fsqcodec.errors import ConfigError
 from fsqcodec.tables import StaticTables
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -67,6 +69,8 @@ class Trainer:
         self.out = Path(config.out)
         torch.manual_seed(config.seed)
         model = _starting_model(config)
+        if config.parts not in ("all", "decoder"):
+            raise ConfigError(f"parts: {config.parts!r} is neither all nor decoder")
         self.model_config = model.config
         frame, lag = self.model_config.frame, self.model_config.lag
         samples = (
@@ -79,8 +83,10 @@ class Trainer:
                 optim.dropout, config.seed, self.notify,
             )  # fmt: skip
         self.loss = ReconstructionLoss(self.model_config.sample_rate).to(self.accelerator.device)
-        prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER)
-        trained = [*model.parameters(), *(prior.parameters() if any(config.loss.rate) else ())]
+        prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER) if any(config.loss.rate) else None
+        model.encoder.requires_grad_(config.parts == "all")
+        trained = [p for p in model.parameters() if p.requires_grad]
+        trained += prior.parameters() if prior else ()
         decay = [p for p in trained if p.dim() > 1]
         plain = [p for p in trained if p.dim() <= 1]
         groups = [
@@ -89,7 +95,7 @@ class Trainer:
         ]
         optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.prior: Any = self.accelerator.prepare(prior) if any(config.loss.rate) else None
+        self.prior: Any = self.accelerator.prepare(prior) if prior else None
         self.ema = AveragedModel(self._bare(), multi_avg_fn=_averager(optim.ema), use_buffers=False)
         self.step = self.skipped = 0
         self.seconds = 0.0
@@ -123,6 +129,9 @@ class Trainer:
         }  # fmt: skip
         torch.save(state, self.out / "last.pt.part")
         (self.out / "last.pt.part").replace(self.out / "last.pt")
+        if self.prior:
+            weights = self.accelerator.unwrap_model(self.prior).state_dict()
+            save_file(weights, self.out / "prior.safetensors")
         averaged: AudioModel = self.ema.module
         tables = self.estimate_tables(averaged, 2000 if last else 200)
         save_model(self.out / "model.safetensors", averaged, {"train": self.provenance()}, tables)
@@ -208,7 +217,9 @@ class Trainer:
             )
         )  # fmt: skip
         writer = SummaryWriter(str(self.out)) if self.main else None
-        validation = Validation(config.validate, self.model_config) if config.validate and self.main else None
+        validation = (
+            Validation.of_media(config.validate, self.model_config) if config.validate and self.main else None
+        )
         self.notify(
             f"{self.crops.seconds / 3600:.2f} h of audio, {len(self.crops.clips)} files, step {self.step}"
         )
@@ -249,7 +260,6 @@ class Trainer:
                 break
         if writer:
             writer.close()
-        self.accelerator.end_training()
 
     def _log(self, writer: SummaryWriter | None, means: dict[str, float]) -> None:
         if not writer:
@@ -271,7 +281,7 @@ def _starting_model(config: TrainConfig) -> AudioModel:
     """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
     if not config.init:
         return AudioModel(AudioConfig.from_dict(config.model))
-    donor = load_model(config.init)[0]
+    donor = load_model(config.init).model
     model = AudioModel(AudioConfig.from_dict({**donor.config.to_dict(), **config.model}))
     own = model.state_dict()
     fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}

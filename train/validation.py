@@ -1,4 +1,4 @@
-"""Scores of a model on a few clips while it trains: SI-SDR always, PESQ where the package is installed."""
+"""Scores of a model on clips: SI-SDR and mel distance always, PESQ where the package is installed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from .metrics import pesq_wideband, si_sdr
 
 
 class Validation:
-    """Mean scores over clips at the full rate, a half, a quarter and an eighth of the stages."""
+    """Mean scores over clips, float32 (n,) each, at the full rate, a half, a quarter and an eighth of the stages."""
 
-    def __init__(self, media: str, config: AudioConfig, seconds: float = 6.0) -> None:
-        self.config, self.clips = config, []
+    def __init__(self, clips: list[Tensor], config: AudioConfig) -> None:
+        self.config, self.clips = config, clips
+
+    @classmethod
+    def of_media(cls, media: str, config: AudioConfig, seconds: float = 6.0) -> Validation:
+        """The first seconds of every file of a folder or glob, mono, at the model's rate."""
+        clips = []
         for file in list_media(media):
             with AudioReader(file, config.sample_rate) as reader:
-                mono = torch.from_numpy(reader.read().mean(axis=0))[: int(seconds * config.sample_rate)]
-            self.clips.append(mono)
+                mono = torch.from_numpy(reader.read().mean(axis=0))
+            clips.append(mono[: int(seconds * config.sample_rate)])
+        return cls(clips, config)
 
     @torch.no_grad()
     def reconstruct(self, model: AudioModel, clip: Tensor, stages: int) -> Tensor:

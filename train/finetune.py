@@ -1,0 +1,190 @@
+"""Fine-tuning a model on somebody's own media: split, score, train, score again, save what got better."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fsqcodec.audio.model import AudioModel
+from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
+from fsqcodec.errors import ConfigError, ModelError
+from torch import Tensor
+
+from .config import DataConfig, LossConfig, OptimConfig, PriorConfig, Source, TrainConfig
+from .data import decode_cached, list_media
+from .fit_prior import PriorTrainer
+from .loop import Trainer
+from .losses import ReconstructionLoss
+from .validation import Validation
+
+Progress = Callable[[int, int, dict[str, float]], None]
+_PIECES, _PIECE_SECONDS = 16, 6.0
+_RECONSTRUCTION = LossConfig(waveform=(0.15, 0.15), spectrum=(3.0, 3.0), mel=(3.0, 3.0))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `fsqcodec finetune` is asked for."""
+
+    model: str
+    """Shipped name or `.safetensors` file to start from."""
+    media: list[str]
+    """Files, folders or globs."""
+    out: Path
+    """The model to write."""
+    full: bool = False
+    """Encoder too: another meaning of tokens, and a prior fitted anew."""
+    steps: int = 1500
+    batch: int = 8
+    lr: float = 3e-4
+    share: float = 0.1
+    """Share of the files that is held out."""
+    seed: int = 0
+    threads: int = 0
+    mixed_precision: str = "bf16"
+    workers: int = 1
+    keep_worse: bool = False
+
+
+def split(files: list[Path], share: float) -> tuple[list[Path], list[Path]]:
+    """Training and held-out files, at least one each; a file's part depends on its name alone.
+
+    Raises:
+        ConfigError: fewer than two files.
+    """
+    if len(files) < 2:
+        raise ConfigError(
+            "fine-tuning holds one file out to judge by: give at least two files (cut a long one)"
+        )
+    ordered = sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())
+    held = max(1, round(share * len(files)))
+    return sorted(ordered[held:]), sorted(ordered[:held])
+
+
+class Finetune:
+    """One fine-tuning; its run lies in a folder beside the result, from which the same call resumes."""
+
+    def __init__(self, settings: Settings, notify: Callable[[str], None] = print) -> None:
+        self.settings = settings
+        self.base = load_model(settings.model)
+        if self.base.tables is None:
+            raise ModelError(f"{settings.model}: has no frequency tables; take a finished model")
+        files = sorted({file for place in settings.media for file in list_media(place)})
+        self.files, self.held = split(files, settings.share)
+        self.folder = settings.out.with_suffix(".run")
+        self.trainer = Trainer(self._config(), notify)
+        self.notify = self.trainer.notify
+
+    def _data(self) -> DataConfig:
+        return DataConfig(
+            [Source(str(file)) for file in self.files],
+            cache=str(self.folder / "cache"),
+            workers=self.settings.workers,
+        )
+
+    def _config(self) -> TrainConfig:
+        s = self.settings
+        rate = (0.5, 0.5) if s.full else (0.0, 0.0)
+        return TrainConfig(
+            str(self.folder), self._data(), init=s.model, parts="all" if s.full else "decoder", seed=s.seed,
+            loss=LossConfig(_RECONSTRUCTION.waveform, _RECONSTRUCTION.spectrum, _RECONSTRUCTION.mel, rate),
+            optim=OptimConfig(s.steps, s.batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
+            threads=s.threads, mixed_precision=s.mixed_precision, validate_every=s.steps + 1,
+        )  # fmt: skip
+
+    def run(self, progress: Progress | None = None) -> dict[str, dict[str, float]]:
+        """Train, and write the model; returns scores on the held-out files `before` and `after`.
+
+        Raises:
+            ModelError: the held-out files sound worse than before (mel distance), and `keep_worse` is off.
+        """
+        judge = Validation(self._pieces(), self.base.model.config)
+        before = self._score(judge, self.base.model)
+        self.notify(
+            f"before: {_line(before)}  ({len(self.held)} of {len(self.held) + len(self.files)} files held out)"
+        )
+        self.trainer.run(progress)
+        model: AudioModel = self.trainer.ema.module
+        if self.trainer.step < self.settings.steps:
+            raise ModelError(f"stopped at step {self.trainer.step}; the same command goes on from there")
+        after = self._score(judge, model)
+        self.notify(f"after:  {_line(after)}")
+        if after["mel"] > before["mel"] and not self.settings.keep_worse:
+            raise ModelError(
+                f"{self.settings.out}: not written, the held-out files got worse "
+                f"(mel distance {before['mel']:.4f} to {after['mel']:.4f}); more data or fewer steps may help, "
+                "--keep-worse writes it all the same"
+            )
+        self._save(model, before, after, progress)
+        return {"before": before, "after": after}
+
+    def _pieces(self) -> list[Tensor]:
+        """Pieces float32 (n,) of a few seconds, spread evenly over the held-out files."""
+        config, pieces = self.base.model.config, []
+        size = int(_PIECE_SECONDS * config.sample_rate)
+        clips = [decode_cached(file, config.sample_rate, self.folder / "cache") for file in self.held]
+        for clip in clips:
+            count = max(1, min(_PIECES // len(clips), len(clip) // size))
+            for start in np.linspace(0, max(0, len(clip) - size), count).astype(int):
+                piece = torch.from_numpy(clip[start : start + size].astype(np.float32) / 32768)
+                if len(piece) > config.sample_rate and piece.abs().max() > 0.01:
+                    pieces.append(piece)
+        if not pieces:
+            raise ConfigError("the held-out files are silent or shorter than a second; give other files")
+        return pieces
+
+    @torch.no_grad()
+    def _score(self, judge: Validation, model: AudioModel) -> dict[str, float]:
+        """Mel distance at all stages, and the scores of `Validation`."""
+        loss = ReconstructionLoss(model.config.sample_rate)
+        model.eval()
+        device = next(model.parameters()).device
+        distances = [
+            float(loss(judge.reconstruct(model, x, model.quantizer.stages)[None], x[None])["mel"])
+            for x in judge.clips
+        ]
+        scores = {"mel": float(np.mean(distances))} | judge.score(model)
+        model.to(device)
+        return {key: round(value, 4) for key, value in scores.items()}
+
+    def _save(
+        self, model: AudioModel, before: dict[str, float], after: dict[str, float], progress: Progress | None
+    ) -> None:
+        s = self.settings
+        metadata: dict[str, Any] = read_metadata(find_model(s.model))
+        metadata["finetune"] = {
+            "base": Path(s.model).stem, "base_hash": token_hash(self.base.model).hex(), "full": s.full,
+            "files": [file.name for file in self.files], "held_out": [file.name for file in self.held],
+            "hours": round(self.trainer.crops.seconds / 3600, 3), "steps": s.steps, "before": before, "after": after,
+        }  # fmt: skip
+        tuned, main = model.cpu(), self.trainer.main
+        if main:
+            s.out.parent.mkdir(parents=True, exist_ok=True)
+        if not s.full:
+            # Averaging may have touched the last bits of a frozen encoder; its tokens must not change.
+            tuned.encoder.load_state_dict(self.base.model.encoder.state_dict())
+            if main:
+                save_model(s.out, tuned, metadata, self.base.tables, self.base.prior)
+            return
+        bare = self.folder / "bare.safetensors"
+        if main:
+            save_model(bare, tuned, metadata)
+        self.trainer.accelerator.wait_for_everyone()
+        self.notify("fitting the prior to the new tokens")
+        fit = PriorConfig(
+            str(self.folder / "prior"), str(bare), self._data(), hours=min(4.0, 2 * self.trainer.crops.seconds / 3600),
+            start=str(self.folder / "prior.safetensors"), steps=s.steps, batch=s.batch, seed=s.seed,
+            threads=s.threads, mixed_precision=s.mixed_precision,
+        )  # fmt: skip
+        PriorTrainer(fit, self.notify).run(progress)
+        if main:
+            (self.folder / "prior" / "model.safetensors").replace(s.out)
+
+
+def _line(scores: dict[str, float]) -> str:
+    return "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
