@@ -105,7 +105,6 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
     """Bytes of header, packets and layers at a bitrate, and what the range coder loses against the ideal."""
     import io
 
-    import numpy as np
     from fsqcodec.reader import Reader, survey
 
     from .common import load_codec

@@ -47,6 +47,9 @@ class LossConfig:
     waveform: tuple[float, float] = (1.0, 0.15)
     spectrum: tuple[float, float] = (1.0, 3.0)
     mel: tuple[float, float] = (1.0, 3.0)
+    phase_from: float = 0.0
+    """Share of the stages from which on the waveform and the spectrum term have their full weight; crops that
+    decode fewer stages have proportionally less of them, since few bits are better spent on the envelope."""
     rate: tuple[float, float] = (0.0, 0.0)
     """Of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
 

@@ -20,7 +20,7 @@ _FLOOR = 3e-9
 
 
 class ReconstructionLoss(nn.Module):
-    """Waveform, spectrum and mel terms, each a mean over the batch.
+    """Waveform, spectrum and mel terms of every item of a batch.
 
     - `waveform`: log10 of the error-to-signal energy ratio, of the signal and of the pre-emphasised signal.
     - `spectrum`: log10 of the error-to-signal energy ratio of complex spectra in every frame and mel band,
@@ -41,9 +41,9 @@ class ReconstructionLoss(nn.Module):
             self.register_buffer(f"mel{window}", filters, persistent=False)
 
     def forward(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """The terms of reconstruction y and original x, float32 (B, N), N at least 2048."""
+        """The terms (B,) of reconstruction y and original x, float32 (B, N), N at least 2048."""
         waveform = (_error_ratio(y, x) + _error_ratio(_emphasise(y), _emphasise(x))) / 2
-        mel, spectrum = y.new_zeros(()), y.new_zeros(())
+        mel, spectrum = y.new_zeros(len(y)), y.new_zeros(len(y))
         for window, hop, _ in _RESOLUTIONS:
             filters = getattr(self, f"mel{window}")
             (yr, yi), (xr, xi) = self._stft(y, window, hop), self._stft(x, window, hop)
@@ -54,8 +54,9 @@ class ReconstructionLoss(nn.Module):
             # Bands far below the mean of their crop are hardly heard and need not be matched. The top octave
             # of speech lies 50 dB below its vowels and must not be lost under the floor.
             floor = 1e-5 * x_power.mean((1, 2), keepdim=True) + _FLOOR
-            spectrum = spectrum + torch.log10((error + floor) / (x_power + floor) + 0.1).mean()
-            mel = mel + (torch.log10(y_power + _FLOOR) - torch.log10(x_power + _FLOOR)).abs().mean() / 2
+            spectrum = spectrum + torch.log10((error + floor) / (x_power + floor) + 0.1).mean((1, 2))
+            distance = torch.log10(y_power + _FLOOR) - torch.log10(x_power + _FLOOR)
+            mel = mel + distance.abs().mean((1, 2)) / 2
         count = len(_RESOLUTIONS)
         return {"waveform": waveform, "spectrum": spectrum / count, "mel": mel / count}
 
@@ -76,4 +77,4 @@ def _error_ratio(y: Tensor, x: Tensor) -> Tensor:
     """log10 of error energy over signal energy; a floor keeps silence from ruling the batch."""
     floor = 1e-6
     ratio = ((y - x).square().mean(1) + floor) / (x.square().mean(1) + floor)
-    return torch.log10(ratio + 1e-5).mean()
+    return torch.log10(ratio + 1e-5)
