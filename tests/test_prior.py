@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PER_LAYER = 2
+GOLDEN = Path(__file__).parent / "golden"
 Tensors = dict[str, np.ndarray]
 
 
@@ -225,3 +227,22 @@ def test_a_damaged_packet_costs_that_packet_only(codec: Codec, encoded: Encoded)
     for packet in intact:
         stretch = encoded.tokens[0, :, packet.start : packet.start + len(packet.tokens)]
         assert np.array_equal(packet.tokens.T, stretch)
+
+
+def test_golden_file_with_a_prior() -> None:
+    """Written once in November 2026, never again: whoever cannot read it has broken everybody's files."""
+    data = (GOLDEN / "prior.fsq").read_bytes()
+    assert (
+        hashlib.sha256(data).hexdigest() == "87a82914aad65b84dea63d5f02c63da1b83b031762b825fc13012bf065654421"
+    )
+    arrays = dict(np.load(GOLDEN / "prior.npz"))
+    tokens = arrays.pop("tokens")
+    with pytest.warns(UserWarning, match="advises at least 5"):
+        prior = Prior(arrays, ResidualFSQ([5, 3], groups=3, stages=5), PER_LAYER)
+    reader = Reader(io.BytesIO(data))
+    assert reader.header.table_hash == prior.hash
+    for packet in reader:
+        expected = tokens[packet.start : packet.start + packet.frames]
+        assert np.array_equal(prior.decode_layers(packet.layers, packet.frames, 5, PER_LAYER), expected)
+        assert tuple(prior.encode_layers(expected, PER_LAYER)) == packet.layers
+    assert reader.complete
