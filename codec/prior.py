@@ -32,7 +32,7 @@ SCALES = ("embed", "near", "far", "context", "history", "out", "siblings")
 TYPES = {
     "embed": np.int16, "embed_bias": np.int32, "near": np.int8, "near_bias": np.int32, "far": np.int8,
     "far_bias": np.int32, "context": np.int8, "history": np.int16, "hidden_bias": np.int32, "out": np.int8,
-    "out_bias": np.int32, "siblings": np.int16, "scales": np.int32, "weights": np.int32, "answer": np.uint8,
+    "out_bias": np.int32, "siblings": np.int16, "scales": np.int32, "weights": np.int32, "blocks": np.int32, "answer": np.uint8,
 }  # fmt: skip
 _ANSWER_FRAMES = 6
 
@@ -88,11 +88,14 @@ class Prior:
             "far": (2, width, width), "far_bias": (width,), "context": (width, width),
             "history": (stages, choices, width), "hidden_bias": (stages, width), "out": (stages, width, choices),
             "out_bias": (stages, choices), "siblings": (stages, choices, choices), "scales": (len(SCALES),),
-            "weights": (exact.WEIGHT_TABLE_SIZE,),
+            "weights": (exact.WEIGHT_TABLE_SIZE,), "blocks": (self.layers + 1,),
         }  # fmt: skip
         for name, shape in shapes.items():
-            if self.tensors[name].shape != shape or width % self.layers:
+            if self.tensors[name].shape != shape:
                 raise ModelError(f"prior: {name} is {self.tensors[name].shape} where {shape} is needed")
+        blocks = self.tensors["blocks"]
+        if blocks[0] != 0 or blocks[-1] != width or (np.diff(blocks) < 1).any():
+            raise ModelError("prior: blocks of hidden units do not fit")
 
     def to(self, device: str) -> Prior:
         """The same prior with its matrix products on another device."""
@@ -113,13 +116,9 @@ class Prior:
             near = exact.requantize(seen @ w["near"].flatten(0, 1) + w["near_bias"], scale["near"])
             seen = torch.cat([near, pad(near, (0, 0, TAPS, 0))[:, :t]], -1)
             far = exact.requantize(seen @ w["far"].flatten(0, 1) + w["far_bias"], scale["far"])
-            sums = torch.stack(
-                [
-                    a @ b
-                    for a, b in zip(far.chunk(self.layers, -1), w["context"].chunk(self.layers), strict=True)
-                ],
-                2,
-            ).cumsum(2)
+            sizes = np.diff(self.tensors["blocks"]).tolist()
+            blocks = zip(far.split(sizes, -1), w["context"].split(sizes), strict=True)
+            sums = torch.stack([units @ weights for units, weights in blocks], 2).cumsum(2)
             sums = sums.repeat_interleave(self.stages_per_layer, 2)[:, :, : self.stages] + w["hidden_bias"]
             added = torch.einsum("btsc,sch->btsh", chosen, w["history"]).cumsum(2)[:, :, :-1]
             lift = scale["context"] + exact.ACTIVATION_BITS - scale["history"]
@@ -200,7 +199,7 @@ class Prior:
 
     def _arguments(self) -> tuple[NDArray[np.integer], ...]:
         names = ("embed", "embed_bias", "near", "near_bias", "far", "far_bias", "context", "history",
-                 "hidden_bias", "out", "out_bias", "siblings", "scales", "weights")  # fmt: skip
+                 "hidden_bias", "out", "out_bias", "siblings", "scales", "weights", "blocks")  # fmt: skip
         return (self.levels, np.array(self.stages_per_layer), *(self.tensors[name] for name in names))
 
 

@@ -28,14 +28,14 @@ _TOTAL = np.uint64(TOTAL)
 def run(
     levels: Array, stages_per_layer: Array, embed: Array, embed_bias: Array, near: Array, near_bias: Array,
     far: Array, far_bias: Array, context: Array, history: Array, hidden_bias: Array, out: Array,
-    out_bias: Array, siblings: Array, scales: Array, weights: Array, digits: Array, data: Array, ends: Array,
+    out_bias: Array, siblings: Array, scales: Array, weights: Array, blocks: Array, digits: Array, data: Array, ends: Array,
 ) -> bool:  # fmt: skip
     """Decode one packet into `digits` int64 (frames, stages, d).
 
     Args:
         levels: of the d channels of a stage.
         stages_per_layer: of the bitstream, an array of no dimension.
-        embed: the tensors of the prior, from here to `weights`.
+        embed: the tensors of the prior, from here to `blocks`.
         digits: written here.
         data: the messages of the layers, uint8, each filled up with zeros to whole words, at least two.
         ends: where they begin, and the end of the last: int64 (layers + 1,).
@@ -48,8 +48,7 @@ def run(
     width, taps = len(embed_bias), len(near)
     per_layer = int(stages_per_layer[()])
     layers = len(ends) - 1
-    block = width // (-(-len(out) // per_layer))
-    used = layers * block  # hidden units of layers that are not there are never looked at
+    used = blocks[layers]  # hidden units of layers that are not there are never looked at
     to_frame = scales[0] - ACTIVATION_BITS
     lift_history = scales[3] + ACTIVATION_BITS - scales[4]
     lift_siblings = scales[5] + ACTIVATION_BITS - scales[6]
@@ -74,19 +73,19 @@ def run(
     for t in range(frames):
         sums[:used] = near_bias[:used]
         for k in range(1, min(taps, t) + 1):
-            _add_products(sums, frame_units[t - k], near[k - 1], used, block)
+            _add_products(sums, frame_units[t - k], near[k - 1], used, blocks)
         _requantize(sums, near_units[t], scales[1], used)
         sums[:used] = far_bias[:used]
-        _add_products(sums, near_units[t], far[0], used, block)
+        _add_products(sums, near_units[t], far[0], used, blocks)
         if t >= taps:
-            _add_products(sums, near_units[t - taps], far[1], used, block)
+            _add_products(sums, near_units[t - taps], far[1], used, blocks)
         _requantize(sums, far_units, scales[2], used)
 
         sums[:] = 0
         for s in range(stages):
             layer = s // per_layer
             if s % per_layer == 0:
-                for i in range(layer * block, (layer + 1) * block):
+                for i in range(blocks[layer], blocks[layer + 1]):
                     for j in range(width):
                         sums[j] += far_units[i] * context[i, j]
             for j in range(width):
@@ -130,7 +129,7 @@ def run(
         for s in range(stages):
             for c in range(channels):
                 row = (s * channels + c) * depth + digits[t, s, c]
-                for j in range(s // per_layer * block, used):
+                for j in range(blocks[s // per_layer], used):
                     sums[j] += embed[row, j]
         _requantize(sums, frame_units[t], to_frame, used)
     return True
@@ -146,11 +145,13 @@ def _word(data: Array, at: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _add_products(sums: Array, units: Array, table: Array, used: int, block: int) -> None:
+def _add_products(sums: Array, units: Array, table: Array, used: int, blocks: Array) -> None:
     """sums += units @ table; a unit reaches its own block and later ones."""
+    block = 0
     for i in range(used):
+        block += i == blocks[block + 1]
         if units[i]:
-            for j in range(i // block * block, used):
+            for j in range(blocks[block], used):
                 sums[j] += units[i] * table[i, j]
 
 

@@ -47,6 +47,7 @@ class LossConfig:
     waveform: tuple[float, float] = (1.0, 0.15)
     spectrum: tuple[float, float] = (1.0, 3.0)
     mel: tuple[float, float] = (1.0, 3.0)
+    loudness: tuple[float, float] = (0.0, 0.0)
     phase_from: float = 0.0
     """Share of the stages from which on the waveform and the spectrum term have their full weight; crops that
     decode fewer stages have proportionally less of them, since few bits are better spent on the envelope."""
@@ -119,7 +120,7 @@ class PriorConfig:
     frames: int = 100
     """Latent frames of a piece; about a packet's, since the context restarts with every packet."""
     width: int = 256
-    """Hidden units; a multiple of the layers."""
+    """Hidden units."""
     start: str = ""
     """Float weights to start from (`prior.safetensors` of a run with `loss.rate`); random when empty."""
     steps: int = 6000

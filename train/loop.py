@@ -175,7 +175,10 @@ class Trainer:
         items = self.loss(y.float(), batch["audio"][:, : y.shape[1]])
         share = batch["stages"] / self._bare().quantizer.stages
         phase = (share / max(self.config.loss.phase_from, 1e-6)).clamp(max=1)
-        terms = {name: (item if name == "mel" else item * phase).mean() for name, item in items.items()}
+        terms = {
+            name: (item * phase if name in ("waveform", "spectrum") else item).mean()
+            for name, item in items.items()
+        }
         loss = sum(self._weight(name, progress) * term for name, term in terms.items())
         assert isinstance(loss, Tensor)
         loss = loss + self._weight("rate", progress) * pressure

@@ -19,6 +19,10 @@ _FLOOR = 3e-9
 """Power of white noise at -85 dBFS."""
 
 
+_LOUDNESS = 0.23
+"""Exponent from power to loudness (Zwicker and Fastl 1999)."""
+
+
 class ReconstructionLoss(nn.Module):
     """Waveform, spectrum and mel terms of every item of a batch.
 
@@ -28,6 +32,8 @@ class ReconstructionLoss(nn.Module):
       every audible band counts alike, as in segmental SNR.
     - `mel`: mean absolute difference of log10 mel spectra at three resolutions (Kumar et al. 2023). It holds
       up the level of what is too noisy to be matched as a waveform, where the other two prefer silence.
+    - `loudness`: mean absolute difference of the bands' loudness, over the mean loudness. The ear forgives in
+      quiet bands what decibels do not.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -43,7 +49,7 @@ class ReconstructionLoss(nn.Module):
     def forward(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
         """The terms (B,) of reconstruction y and original x, float32 (B, N), N at least 2048."""
         waveform = (_error_ratio(y, x) + _error_ratio(_emphasise(y), _emphasise(x))) / 2
-        mel, spectrum = y.new_zeros(len(y)), y.new_zeros(len(y))
+        mel, spectrum, loudness = (y.new_zeros(len(y)) for _ in range(3))
         for window, hop, _ in _RESOLUTIONS:
             filters = getattr(self, f"mel{window}")
             (yr, yi), (xr, xi) = self._stft(y, window, hop), self._stft(x, window, hop)
@@ -57,8 +63,12 @@ class ReconstructionLoss(nn.Module):
             spectrum = spectrum + torch.log10((error + floor) / (x_power + floor) + 0.1).mean((1, 2))
             distance = torch.log10(y_power + _FLOOR) - torch.log10(x_power + _FLOOR)
             mel = mel + distance.abs().mean((1, 2)) / 2
+            loud_y, loud_x = (y_power + floor) ** _LOUDNESS, (x_power + floor) ** _LOUDNESS
+            loudness = loudness + (loud_y - loud_x).abs().mean((1, 2)) / loud_x.mean((1, 2))
         count = len(_RESOLUTIONS)
-        return {"waveform": waveform, "spectrum": spectrum / count, "mel": mel / count}
+        return {
+            "waveform": waveform, "spectrum": spectrum / count, "mel": mel / count, "loudness": loudness / count
+        }  # fmt: skip
 
     def _stft(self, x: Tensor, window: int, hop: int) -> tuple[Tensor, Tensor]:
         hops = x[:, : x.shape[1] // hop * hop].unflatten(1, (-1, hop))

@@ -4,7 +4,7 @@ A causal network over the digits of residual FSQ tokens. Every digit (stage, cha
 - earlier frames: their digits, embedded, through two causal convolutions;
 - the stages before it in its frame, and the channels before it in its stage.
 
-Hidden units come in blocks, one a layer of the bitstream, and a block sees blocks of the same and of more
+Hidden units come in blocks, one a layer of the bitstream, the largest for the most important layer, and a block sees blocks of the same and of more
 important layers only (weights masked block-triangular). So layers can be dropped, from the last on, and what
 is left decodes. Inside a frame the network is a NADE (Larochelle and Murray 2011) over stages: one running
 sum of embeddings, to which every stage adds its digits, gives the hidden units of the next.
@@ -12,6 +12,7 @@ sum of embeddings, to which every stage adds its digits, gives the hidden units 
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -34,7 +35,7 @@ class PriorNetwork(nn.Module):
     Args:
         quantizer: whose tokens are predicted.
         stages_per_layer: stages that are dropped together.
-        width: hidden units, in equal blocks for the layers.
+        width: hidden units of all blocks together.
     """
 
     causal: Tensor
@@ -48,8 +49,7 @@ class PriorNetwork(nn.Module):
         self.depth = max(self.levels)
         self.layers = -(-self.stages // stages_per_layer)
         self.stages_per_layer = stages_per_layer
-        if width % self.layers:
-            raise ValueError(f"width {width} must be a multiple of the {self.layers} layers")
+        self.blocks = block_edges(width, self.layers)
         choices = len(self.levels) * self.depth
         self.embed = nn.Parameter(torch.randn(self.stages * choices, width) * 0.05)
         self.embed_bias = nn.Parameter(torch.full((width,), 0.3))
@@ -63,7 +63,7 @@ class PriorNetwork(nn.Module):
         self.out = nn.Parameter(torch.randn(self.stages, width, choices) * 0.05)
         self.out_bias = nn.Parameter(torch.zeros(self.stages, choices))
         self.siblings = nn.Parameter(torch.zeros(self.stages, choices, choices))
-        block = torch.arange(width) * self.layers // width
+        block = torch.arange(self.layers).repeat_interleave(torch.tensor(self.blocks).diff())
         layer = torch.arange(self.stages * choices) // (choices * stages_per_layer)
         channel = torch.arange(choices) // self.depth
         level = torch.arange(choices) % self.depth
@@ -85,8 +85,9 @@ class PriorNetwork(nn.Module):
         near = self._units(seen @ (w("near") * self.causal).flatten(0, 1) + self.near_bias)
         seen = torch.cat([near, nn.functional.pad(near, (0, 0, TAPS, 0))[:, :t]], -1)
         far = self._units(seen @ (w("far") * self.causal).flatten(0, 1) + self.far_bias)
-        blocks = far.unflatten(-1, (self.layers, -1))
-        context = torch.einsum("btlh,lhk->btlk", blocks, w("context").unflatten(0, (self.layers, -1)))
+        sizes = [b - a for a, b in itertools.pairwise(self.blocks)]
+        blocks = zip(far.split(sizes, -1), w("context").split(sizes), strict=True)
+        context = torch.stack([units @ weights for units, weights in blocks], 2)
         context = context.cumsum(2).repeat_interleave(self.stages_per_layer, 2)[:, :, : self.stages]
         added = torch.einsum("btsc,sch->btsh", chosen, w("history")).cumsum(2)
         before = nn.functional.pad(added[:, :, :-1], (0, 0, 1, 0))
@@ -131,8 +132,26 @@ class PriorNetwork(nn.Module):
             "out_bias": self.scales["out"] + ACTIVATION_BITS,
         }  # fmt: skip
         found |= {name: torch.round(getattr(self, name).detach() * 2.0**unit) for name, unit in units.items()}
-        found |= {"scales": torch.tensor([self.scales[name] for name in SCALES]), "weights": weight_table()}
+        found |= {
+            "scales": torch.tensor([self.scales[name] for name in SCALES]),
+            "weights": weight_table(),
+            "blocks": torch.tensor(self.blocks),
+        }
         return {name: tensor.cpu().numpy().astype(TYPES[name]) for name, tensor in found.items()}
+
+
+def block_edges(width: int, layers: int) -> list[int]:
+    """Where the blocks of hidden units begin, and the end: sizes fall as 1/1, 1/2, 1/3 …, at least one unit.
+
+    A block serves all layers after its own too, so the first deserves the most.
+
+    Raises:
+        ValueError: fewer units than layers.
+    """
+    if width < layers:
+        raise ValueError(f"{width} hidden units for {layers} layers: every layer needs one")
+    shares = [sum(1 / (i + 1) for i in range(n)) for n in range(layers + 1)]
+    return [round((width - layers) * share / shares[-1]) + n for n, share in enumerate(shares)]
 
 
 def code_lengths(logits: Tensor) -> Tensor:
