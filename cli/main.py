@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import bench, decode, encode, finetune, info, models, peel, train
+from . import bench, decode, encode, finetune, info, models, peel, tokens, train
 from .common import fail
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("decode")(decode.decode)
 app.command("peel")(peel.peel)
 app.command("info")(info.info)
 app.command("models")(models.models)
+app.command("tokens")(tokens.tokens)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 app.add_typer(bench.app, name="bench")

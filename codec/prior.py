@@ -106,10 +106,14 @@ class Prior:
     # all at once
 
     def logits(self, digits: Tensor) -> Tensor:
-        """Logits int64 (B, T, stages, d, L) in 2^-6 nats of digits int64 (B, T, stages, d), packets in rows."""
-        w, scale, t = self._float, self.scale, digits.shape[1]
+        """Logits int64 (B, T, n, d, L) in 2^-6 nats of digits int64 (B, T, n, d), packets in rows.
+
+        Stages that are left out (n of them are there) are not even zeros: they add nothing to any sum.
+        """
+        w, scale, (_, t, n, _) = self._float, self.scale, digits.shape
         with exact.exact_products():
             chosen = one_hot(digits, self.depth).to(self.carrier).flatten(-2)
+            chosen = pad(chosen, (0, 0, 0, self.stages - n))
             sums = chosen.flatten(-2) @ w["embed"] + w["embed_bias"]
             past = pad(exact.requantize(sums, scale["embed"] - exact.ACTIVATION_BITS), (0, 0, TAPS, 0))
             seen = torch.cat([past[:, TAPS - k :][:, :t] for k in range(1, TAPS + 1)], -1)
@@ -128,13 +132,13 @@ class Prior:
             lift = scale["out"] + exact.ACTIVATION_BITS - scale["siblings"]
             logits += torch.einsum("btsc,scd->btsd", chosen, w["siblings"]) * 2.0**lift
             shift = scale["out"] + exact.ACTIVATION_BITS - exact.LOGIT_BITS
-            units = torch.floor(logits * 2.0**-shift).long()
+            units = torch.floor(logits[:, :, :n] * 2.0**-shift).long()
         return units.unflatten(-1, (len(self.levels), self.depth))
 
     def frequencies(self, tokens: NDArray[np.integer]) -> rangecoder.Frequencies:
-        """Rows int32 (B, T, stages, d, L) for tokens (B, T, n ≤ stages) of packets of T frames each."""
+        """Rows int32 (B, T, n, d, L) for tokens (B, T, n ≤ stages) of packets of T frames each."""
         digits = torch.from_numpy(self._digits(tokens)).to(self._float["embed"].device)
-        logits = self.logits(digits)[:, :, : tokens.shape[-1]].cpu()
+        logits = self.logits(digits).cpu()
         rows = exact.frequencies(logits, self._possible, torch.from_numpy(self.tensors["weights"]))
         found: rangecoder.Frequencies = rows.int().numpy()
         return found
@@ -156,15 +160,13 @@ class Prior:
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
         """Ideal code length of each stage of one packet's tokens (T, n): bits (n,)."""
         rows = self.frequencies(tokens[None])[0]
-        digits = self._digits(tokens[None])[0][:, : tokens.shape[-1]]
+        digits = self._digits(tokens[None])[0]
         chosen = np.take_along_axis(rows, digits[..., None], -1)
         lengths: NDArray[np.float64] = -np.log2(chosen / rangecoder.TOTAL).sum((0, 2, 3))
         return lengths
 
     def _digits(self, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
-        full = np.zeros((*tokens.shape[:-1], self.stages), np.int64)
-        full[..., : tokens.shape[-1]] = tokens
-        digits: NDArray[np.int64] = full[..., None] // self.radix % self.levels
+        digits: NDArray[np.int64] = tokens.astype(np.int64)[..., None] // self.radix % self.levels
         return digits
 
     def _edges(self, stages: int) -> list[tuple[int, int]]:

@@ -148,7 +148,15 @@ def test_layers_can_be_dropped(prior: Prior, quantizer: ResidualFSQ) -> None:
         stages = min(PER_LAYER * layers, quantizer.stages)
         kept = prior.decode_layers(messages[:layers], 9, stages, PER_LAYER)
         assert np.array_equal(kept, tokens[:, :stages])
-        assert prior.encode_layers(tokens[:, :stages], PER_LAYER)[: layers - 1] == messages[: layers - 1]
+
+
+def test_any_number_of_stages_is_coded(prior: Prior, quantizer: ResidualFSQ) -> None:
+    tokens = random_tokens(quantizer, 9, 1)[0]
+    whole = prior.encode_layers(tokens, PER_LAYER)
+    for stages in range(1, quantizer.stages + 1):
+        messages = prior.encode_layers(tokens[:, :stages], PER_LAYER)
+        assert messages[: stages // PER_LAYER] == whole[: stages // PER_LAYER]
+        assert np.array_equal(prior.decode_layers(messages, 9, stages, PER_LAYER), tokens[:, :stages])
 
 
 def test_frequencies_follow_the_logits() -> None:

@@ -44,15 +44,16 @@ class DataConfig:
 class LossConfig:
     """Weights of the losses at the first step and from 70 % of the steps on, linear in between."""
 
-    waveform: tuple[float, float] = (1.0, 0.15)
-    spectrum: tuple[float, float] = (1.0, 3.0)
-    mel: tuple[float, float] = (1.0, 3.0)
-    loudness: tuple[float, float] = (0.0, 0.0)
-    phase_from: float = 0.0
-    """Share of the stages from which on the waveform and the spectrum term have their full weight; crops that
-    decode fewer stages have proportionally less of them, since few bits are better spent on the envelope."""
+    waveform: tuple[float, float] = (0.5, 0.15)
+    spectrum: tuple[float, float] = (2.0, 3.0)
+    mel: tuple[float, float] = (2.0, 3.0)
+    loudness: tuple[float, float] = (1.0, 3.0)
     rate: tuple[float, float] = (0.0, 0.0)
-    """Of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
+    """λ: of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
+
+    def settled(self) -> LossConfig:
+        """The weights of the last steps, from the first on."""
+        return LossConfig(*((getattr(self, f.name)[1],) * 2 for f in fields(self)))
 
 
 @dataclass

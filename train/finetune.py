@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from .validation import Validation
 
 Progress = Callable[[int, int, dict[str, float]], None]
 _PIECES, _PIECE_SECONDS = 16, 6.0
-_RECONSTRUCTION = LossConfig(waveform=(0.15, 0.15), spectrum=(3.0, 3.0), mel=(3.0, 3.0), phase_from=0.5)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Finetune:
         rate = (0.5, 0.5) if s.full else (0.0, 0.0)
         return TrainConfig(
             str(self.folder), self._data(), init=s.model, parts="all" if s.full else "decoder", seed=s.seed,
-            loss=replace(_RECONSTRUCTION, rate=rate),
+            loss=LossConfig(rate=rate).settled(),
             optim=OptimConfig(s.steps, s.batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
             threads=s.threads, mixed_precision=s.mixed_precision, validate_every=s.steps + 1,
         )  # fmt: skip

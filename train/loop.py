@@ -173,12 +173,7 @@ class Trainer:
             )
             fit, pressure = self._rate(tokens, z, batch["stages"]) if self.prior else (0.0, 0.0)
         items = self.loss(y.float(), batch["audio"][:, : y.shape[1]])
-        share = batch["stages"] / self._bare().quantizer.stages
-        phase = (share / max(self.config.loss.phase_from, 1e-6)).clamp(max=1)
-        terms = {
-            name: (item * phase if name in ("waveform", "spectrum") else item).mean()
-            for name, item in items.items()
-        }
+        terms = {name: item.mean() for name, item in items.items()}
         loss = sum(self._weight(name, progress) * term for name, term in terms.items())
         assert isinstance(loss, Tensor)
         loss = loss + self._weight("rate", progress) * pressure
@@ -273,6 +268,8 @@ class Trainer:
         row = {"step": self.step, "hours": round(self.seconds / 3600, 4), "lr": learning_rate(self.step, self.config.optim),
                "skipped": self.skipped} | {k: round(v, 5) for k, v in means.items()}  # fmt: skip
         path = self.out / "log.csv"
+        if path.exists() and path.read_text().partition("\n")[0] != ",".join(row):
+            path.replace(self.out / f"log-to-{self.step}.csv")  # another set of terms from here on
         new = not path.exists()
         with path.open("a", newline="") as out:
             table = csv.DictWriter(out, list(row))
