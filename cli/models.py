@@ -33,8 +33,13 @@ def models(
         stages = config["stages"]
         frames = config["sample_rate"] / config["hop"] / config["stride"]
         rate = stages * math.log2(math.prod(config["levels"])) * frames / 1000
-        hours = f"{train.get('steps', '?')} steps, {train.get('machine_hours', '?')} h"
+        steps, hours = 0, 0.0
+        while train:  # this run, and those that it started from
+            steps, hours = steps + train.get("steps", 0), hours + train.get("machine_hours", 0.0)
+            train = train.get("before")
+        saved = metadata.get("prior", {}).get("saved", {}).get("full", 0.0)
         table.add_row(
-            name, f"{config['sample_rate']} Hz", str(stages), f"{rate:.1f} kbit/s fixed-length", hours
-        )
+            name, f"{config['sample_rate']} Hz", str(stages), f"{rate * (1 - saved):.1f} kbit/s on average",
+            f"{steps} steps, {hours:.1f} h",
+        )  # fmt: skip
     Console(highlight=False).print(table)

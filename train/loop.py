@@ -21,7 +21,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.checkpoints import load_model, save_model
+from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model
 from fsqcodec.codec import STAGES_PER_LAYER
 from fsqcodec.errors import ConfigError
 from fsqcodec.tables import StaticTables
@@ -100,6 +100,8 @@ class Trainer:
         self.step = self.skipped = 0
         self.seconds = 0.0
         """Seconds of machine time spent in this run, over all its resumptions."""
+        self.before = read_metadata(find_model(config.init)).get("train") if config.init else None
+        """What made the model that this run starts from."""
         if (self.out / "last.pt").exists():
             self._resume()
 
@@ -160,6 +162,7 @@ class Trainer:
             "audio_hours": round(self.crops.seconds / 3600, 2),
             "processes": self.accelerator.num_processes,
             "skipped_steps": self.skipped,
+            "before": self.before,
         }
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:

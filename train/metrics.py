@@ -1,9 +1,11 @@
-"""Quality measures of a decoded clip, and Opus beside it. PESQ and ESTOI look at 16 kHz and 10 kHz audio."""
+"""Quality measures of a decoded clip, and Opus beside it. PESQ and ViSQOL look at 16 kHz, ESTOI at 10 kHz."""
 
 from __future__ import annotations
 
 import io
 from fractions import Fraction
+from functools import cache
+from typing import Any
 
 import av
 import numpy as np
@@ -45,11 +47,31 @@ def estoi(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None
     return float(stoi(reference.numpy(), estimate.numpy(), sample_rate, extended=True))
 
 
+@cache
+def _visqol() -> Any:
+    from visqol import VisqolApi
+
+    api = VisqolApi()
+    api.create(mode="speech")  # the lattice mapper where its runtime is installed, as in the C++ program
+    return api
+
+
+def visqol_speech(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
+    """ViSQOL in speech mode, MOS-LQO 1 … 5 (Chinen et al. 2020) of samples (N,); None without `visqol-python`."""
+    try:
+        api = _visqol()
+    except ImportError:
+        return None
+    pair = [AF.resample(x, sample_rate, 16000).double().numpy() for x in (reference, estimate)]
+    return float(api.measure_from_arrays(*pair, 16000).moslqo)
+
+
 def score(estimate: Signal, reference: Signal, sample_rate: int) -> dict[str, float]:
     """Every measure there is of two signals (n,) of the same length and rate."""
     y, x = torch.from_numpy(np.ascontiguousarray(estimate)), torch.from_numpy(np.ascontiguousarray(reference))
     found = {
         "PESQ-WB": pesq_wideband(y, x, sample_rate),
+        "ViSQOL": visqol_speech(y, x, sample_rate),
         "ESTOI": estoi(y, x, sample_rate),
         "SI-SDR": si_sdr(y, x),
     }
