@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
 from .container import MAX_FRAMES, Header, Packet, Writer
 from .errors import BitstreamError, ModelError
 from .media import Resampler, Samples
+from .packets import TokenCoder, TokenPacket, decode_ahead
 from .prior import Prior
 from .reader import Reader
 from .tables import StaticTables
@@ -43,32 +44,6 @@ class Encoded:
     def seconds(self) -> float:
         """Duration of the original."""
         return self.samples / self.sample_rate
-
-
-@dataclass(frozen=True)
-class TokenPacket:
-    """Tokens (frames, stages) of a stretch of one stream; fewer stages where layers were left out."""
-
-    stream: int
-    start: int
-    tokens: NDArray[np.integer]
-
-
-class TokenCoder(Protocol):
-    """What tells the range coder how likely tokens are: `StaticTables` or `Prior`."""
-
-    hash: bytes
-
-    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (frames, n)."""
-
-    def decode_layers(
-        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
-    ) -> NDArray[np.int32]:
-        """Tokens int32 (frames, stages) of the first layers of a packet."""
-
-    def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Ideal code length of each stage of one packet's tokens (frames, n): bits (n,)."""
 
 
 class Codec:
@@ -331,11 +306,15 @@ class Codec:
         header, coder = reader.header, self._coder_of(reader.header)
         assert coder, "check(reader) comes first"
         per_layer, wanted = header.stages_per_layer, min(stages or header.stages, header.stages)
-        for packet in reader:
+
+        def decode(packet: Packet) -> NDArray[np.int32]:
             layers = packet.layers[: -(-wanted // per_layer)]
             have = min(header.stages, len(layers) * per_layer)
+            return coder.decode_layers(layers, packet.frames, have, per_layer)[:, :wanted]
+
+        for packet, tokens in decode_ahead(reader, decode):
             try:
-                tokens = coder.decode_layers(layers, packet.frames, have, per_layer)
+                found = tokens()
             except BitstreamError as error:
                 if not keep_going:
                     raise reader.error(
@@ -343,7 +322,7 @@ class Codec:
                     ) from None
                 reader.lost += sum(map(len, packet.layers))
                 continue
-            yield TokenPacket(packet.stream, packet.start, tokens[:, :wanted])
+            yield TokenPacket(packet.stream, packet.start, found)
 
     def from_bytes(self, data: bytes, name: str = "bytes") -> Encoded:
         """Inverse of `to_bytes`.

@@ -61,6 +61,11 @@ class Reader:
         return taken
 
     @property
+    def seekable(self) -> bool:
+        """Whether it is a file, all of it there, and not a pipe."""
+        return self._file.seekable()
+
+    @property
     def position(self) -> int:
         """Bytes read so far."""
         return self._at

@@ -1,0 +1,64 @@
+"""Tokens of packets: what codes them, and decoding several packets at once."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .container import Packet
+from .reader import Reader
+
+
+@dataclass(frozen=True)
+class TokenPacket:
+    """Tokens (frames, stages) of a stretch of one stream; fewer stages where layers were left out."""
+
+    stream: int
+    start: int
+    tokens: NDArray[np.integer]
+
+
+class TokenCoder(Protocol):
+    """What tells the range coder how likely tokens are: `StaticTables` or `Prior`."""
+
+    hash: bytes
+
+    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
+        """Messages of the layers of one packet's tokens (frames, n)."""
+
+    def decode_layers(
+        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
+    ) -> NDArray[np.int32]:
+        """Tokens int32 (frames, stages) of the first layers of a packet."""
+
+    def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Ideal code length of each stage of one packet's tokens (frames, n): bits (n,)."""
+
+
+def decode_ahead(
+    reader: Reader, decode: Callable[[Packet], NDArray[np.int32]]
+) -> Iterator[tuple[Packet, Callable[[], NDArray[np.int32]]]]:
+    """Packets, and how to get their tokens: as many packets as torch has threads are decoded at once.
+
+    From a pipe they are decoded one by one, since the next may be long in coming.
+    """
+    workers = torch.get_num_threads()
+    if workers == 1 or not reader.seekable:
+        for packet in reader:
+            yield packet, functools.partial(decode, packet)
+        return
+    waiting: collections.deque[tuple[Packet, Callable[[], NDArray[np.int32]]]] = collections.deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for packet in reader:
+            waiting.append((packet, pool.submit(decode, packet).result))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft()
+        yield from waiting
