@@ -6,15 +6,21 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.codec import STAGES_PER_LAYER, Codec
 from fsqcodec.errors import ModelError
 from fsqcodec.prior import Prior
 from fsqcodec.tables import StaticTables
+from fsqcodec.visual.model import VisualConfig, VisualModel
+from fsqcodec.visual.prior import VisualPrior
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -57,29 +63,36 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def save_model(
-    path: Path, model: AudioModel, metadata: dict[str, Any], tables: StaticTables | None = None,
-    prior: Prior | None = None,
+    path: Path, model: AudioModel | VisualModel, metadata: dict[str, Any], tables: StaticTables | None = None,
+    prior: Prior | VisualPrior | None = None,
 ) -> None:  # fmt: skip
-    """Write a model, weights in fp16, the decoder's matrices in int8; the file appears only when complete.
+    """Write a model, weights in fp16, an audio decoder's matrices in int8; the file appears only when complete.
 
-    Without tables the file starts a training run, but it cannot write `.fsq` files.
+    Without tables (audio) or prior (pictures) it starts a training run, but it cannot write `.fsq` files.
     """
     tensors: dict[str, Tensor] = {}
     for key, weight in model.state_dict().items():
-        tensors |= _packed(key, weight.detach().float().cpu())
+        tensors |= _packed(key, weight.detach().float().cpu(), isinstance(model, AudioModel))
     if tables:
         tensors["tables"] = torch.from_numpy(tables.frequencies)
     for name, array in (prior.tensors if prior else {}).items():
         tensors[_PRIOR + name] = torch.from_numpy(array.copy())
     part = path.with_suffix(f".{os.getpid()}.part")
-    texts = {k: json.dumps(v) for k, v in {**metadata, "config": model.config.to_dict()}.items()}
+    texts = {
+        k: json.dumps(v)
+        for k, v in {**metadata, "kind": _kind(model), "config": model.config.to_dict()}.items()
+    }
     save_file(tensors, part, metadata=texts)
     part.replace(path)
 
 
-def _packed(key: str, weight: Tensor) -> dict[str, Tensor]:
-    """A weight as it is stored. Tokens depend on the encoder: only the decoder is stored in 8 bits."""
-    if not key.startswith("decoder.") or weight.dim() != 2:
+def _kind(model: AudioModel | VisualModel) -> str:
+    return "audio" if isinstance(model, AudioModel) else "visual"
+
+
+def _packed(key: str, weight: Tensor, small: bool) -> dict[str, Tensor]:
+    """A weight as it is stored. Tokens depend on the encoder: only the decoder may be stored in 8 bits."""
+    if not small or not key.startswith("decoder.") or weight.dim() != 2:
         return {key: weight.half().contiguous()}
     step = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half()
     rows = torch.round(weight / step.float()).clamp(-127, 127)
@@ -87,7 +100,7 @@ def _packed(key: str, weight: Tensor) -> dict[str, Tensor]:
 
 
 class Loaded(NamedTuple):
-    """Contents of a model file."""
+    """Contents of an audio model's file."""
 
     model: AudioModel
     """Networks, float32."""
@@ -95,38 +108,71 @@ class Loaded(NamedTuple):
     prior: Prior | None
 
 
+class LoadedVisual(NamedTuple):
+    """Contents of a picture model's file."""
+
+    model: VisualModel
+    """Networks, float32."""
+    prior: VisualPrior | None
+
+
 def load_model(name: str | Path) -> Loaded:
-    """Networks, tables and prior of a model file.
+    """Networks, tables and prior of an audio model's file.
 
     Raises:
-        ModelError: no such model, or its file is damaged.
+        ModelError: no such model, its file is damaged, or it is for pictures.
     """
+    with _opened(name, "audio") as (config, tensors, integers):
+        model = AudioModel(AudioConfig.from_dict(config))
+        frequencies = tensors.pop("tables", None)
+        model.load_state_dict(tensors)
+        tables = None if frequencies is None else StaticTables(frequencies.int().numpy(), model.quantizer)
+        return Loaded(model, tables, Prior(integers, model.quantizer, STAGES_PER_LAYER) if integers else None)
+
+
+def load_visual(name: str | Path) -> LoadedVisual:
+    """Networks and prior of a picture model's file.
+
+    Raises:
+        ModelError: no such model, its file is damaged, or it is for audio.
+    """
+    with _opened(name, "visual") as (config, tensors, integers):
+        model = VisualModel(VisualConfig.from_dict(config))
+        model.load_state_dict(tensors)
+        return LoadedVisual(model, VisualPrior(integers, model.config) if integers else None)
+
+
+@contextmanager
+def _opened(
+    name: str | Path, kind: str
+) -> Iterator[tuple[dict[str, Any], dict[str, Tensor], dict[str, NDArray[np.integer]]]]:
+    """Configuration, tensors (float32, or int32 as they are) and the prior's integers of a model file."""
     path = find_model(name)
     metadata = read_metadata(path)
+    if metadata.get("kind", "audio") != kind:
+        raise ModelError(f"{path}: a model for {metadata['kind']}, where one for {kind} is needed")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on levels is for those who choose them
-            model = AudioModel(AudioConfig.from_dict(metadata["config"]))
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        frequencies = tensors.pop("tables", None)
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         integers = {
-            key.removeprefix(_PRIOR): tensors.pop(key).numpy()
-            for key in list(tensors)
+            key.removeprefix(_PRIOR): stored.pop(key).numpy()
+            for key in list(stored)
             if key.startswith(_PRIOR)
         }
-        steps = {key: tensors.pop(key).float() for key in list(tensors) if key.endswith(_STEP)}
-        model.load_state_dict({k: v.float() * steps.get(k + _STEP, 1) for k, v in tensors.items()})
-        tables = None if frequencies is None else StaticTables(frequencies.numpy(), model.quantizer)
-        prior = Prior(integers, model.quantizer, STAGES_PER_LAYER) if integers else None
+        steps = {key: stored.pop(key).float() for key in list(stored) if key.endswith(_STEP)}
+        tensors = {
+            k: v.float() * steps.get(k + _STEP, 1) if v.dtype != torch.int32 else v for k, v in stored.items()
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on levels is for those who choose them
+            yield metadata["config"], tensors, integers
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from None
-    return Loaded(model, tables, prior)
 
 
-def token_hash(model: AudioModel) -> bytes:
+def token_hash(model: AudioModel | VisualModel) -> bytes:
     """8 bytes that name the meaning of tokens: configuration and encoder weights, in fp16.
 
     The decoder is left out: a better decoder for the same tokens reads the same files.

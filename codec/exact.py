@@ -9,10 +9,13 @@ probabilities come from an integer table and integer division.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .rangecoder import TOTAL
@@ -72,3 +75,13 @@ def frequencies(logits: Tensor, possible: Tensor, table: Tensor) -> Tensor:
     order = torch.arange(logits.shape[-1], 0, -1, device=logits.device)
     likeliest = (weights * logits.shape[-1] + order - 1).argmax(-1, keepdim=True)
     return found.scatter_add(-1, likeliest, TOTAL - found.sum(-1, keepdim=True))
+
+
+def fingerprint(tensors: Mapping[str, NDArray[np.integer]], logits: Tensor) -> bytes:
+    """SHA-256 over a prior's tensors and over its logits of made-up tokens: the answer that loading compares."""
+    digest = hashlib.sha256()
+    for name in sorted(set(tensors) - {"answer"}):
+        array = tensors[name]
+        digest.update(name.encode() + array.astype(array.dtype.newbyteorder("<")).tobytes())
+    digest.update(logits.cpu().numpy().astype("<i8").tobytes())
+    return digest.digest()

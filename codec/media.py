@@ -55,13 +55,13 @@ class AudioReader:
             place = str(source) if isinstance(source, Path) else source
             self._container = cast(InputContainer, av.open(place, metadata_errors="ignore"))
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"{self.name}: cannot be read as a media file ({_reason(error)})") from None
+            raise MediaError(f"{self.name}: cannot be read as a media file ({reason(error)})") from None
         if not self._container.streams.audio:
             self._container.close()
             raise MediaError(f"{self.name}: has no audio stream")
         self._stream = self._container.streams.audio[0]
         tags = {**self._container.metadata, **self._stream.metadata}
-        keep = {k.lower(): v for k, v in tags.items() if k.lower() not in _TECHNICAL_TAGS}
+        keep = {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS}
         self.facts = AudioFacts(self._stream.rate, self._stream.channels, keep)
         self.duration = self._container.duration / av.time_base if self._container.duration else None
         """Seconds as the container states them, None when unknown; for progress only."""
@@ -82,7 +82,7 @@ class AudioReader:
             yield from map(_to_array, self._resampler.resample(None))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(
-                f"{self.name}: damaged {self.samples_in / self.facts.sample_rate:.2f} s after its start ({_reason(error)})"
+                f"{self.name}: damaged {self.samples_in / self.facts.sample_rate:.2f} s after its start ({reason(error)})"
             ) from None
 
     def read(self) -> Samples:
@@ -101,7 +101,7 @@ class AudioReader:
         self.close()
 
 
-_TECHNICAL_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "creation_time", "handler_name",
+TECHNICAL_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "creation_time", "handler_name",
                    "vendor_id", "language"}  # fmt: skip
 
 
@@ -109,7 +109,8 @@ def _to_array(frame: AudioFrame) -> Samples:
     return frame.to_ndarray().astype(np.float32, copy=False)
 
 
-def _reason(error: Any) -> str:
+def reason(error: Any) -> str:
+    """What FFmpeg or the system says of an error, without a full stop."""
     return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
 
 
@@ -196,7 +197,7 @@ class AudioWriter:
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(
-                f"{suffix}: cannot hold {facts.channels} channels at {facts.sample_rate} Hz ({_reason(error)}); use .wav"
+                f"{suffix}: cannot hold {facts.channels} channels at {facts.sample_rate} Hz ({reason(error)}); use .wav"
             ) from None
 
     def write(self, block: Samples) -> None:
@@ -220,7 +221,7 @@ class AudioWriter:
             for frame in frames:
                 self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"{self._suffix}: writing failed ({_reason(error)})") from None
+            raise MediaError(f"{self._suffix}: writing failed ({reason(error)})") from None
 
 
 class _WriteOnly:

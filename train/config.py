@@ -48,6 +48,7 @@ class LossConfig:
     spectrum: tuple[float, float] = (2.0, 3.0)
     mel: tuple[float, float] = (2.0, 3.0)
     loudness: tuple[float, float] = (1.0, 3.0)
+    disturbance: tuple[float, float] = (0.5, 1.5)
     rate: tuple[float, float] = (0.0, 0.0)
     """λ: of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
 
@@ -79,23 +80,19 @@ class OptimConfig:
     """Share of the steps, at the beginning, without rounding."""
 
 
-@dataclass
-class TrainConfig:
-    """One training run."""
+@dataclass(kw_only=True)
+class RunConfig:
+    """What every training run of a codec has."""
 
     out: str
     """Folder of the run: checkpoints, log, TensorBoard files."""
-    data: DataConfig
     model: dict[str, Any] = field(default_factory=dict)
-    """Settings of `AudioConfig` that differ from its defaults."""
-    loss: LossConfig = field(default_factory=LossConfig)
+    """Settings of the model (`AudioConfig`, `VisualConfig`) that differ from its defaults."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     init: str = ""
     """Model to start from: a shipped name or a `.safetensors` file; random weights when empty. Settings under
     `model` win over its own, and tensors whose shape they change start at random."""
-    parts: str = "all"
-    """`all`, or `decoder`: the encoder stays as it is, and with it the meaning of tokens and files."""
     validate: str = ""
     """Folder or glob of media to score now and then; nothing when empty."""
     log_every: int = 50
@@ -105,6 +102,50 @@ class TrainConfig:
     """CPU threads of each process; torch's choice when 0."""
     mixed_precision: str = "bf16"
     """`bf16` (GPUs, and CPUs with AVX512-BF16 or AMX) or `no`."""
+
+
+@dataclass(kw_only=True)
+class TrainConfig(RunConfig):
+    """One training run of an audio model."""
+
+    data: DataConfig
+    loss: LossConfig = field(default_factory=LossConfig)
+    parts: str = "all"
+    """`all`, or `decoder`: the encoder stays as it is, and with it the meaning of tokens and files."""
+
+
+@dataclass
+class VisualDataConfig:
+    """Crops of pictures and of clips."""
+
+    sources: list[Source]
+    crop: int = 128
+    """Width and height of crops of pictures, a multiple of 16."""
+    clip_crop: int = 96
+    """Width and height of crops of pairs of frames."""
+    clips: float = 0.25
+    """Share of the steps that see pairs of frames, for the prior of video."""
+    cache: str = "runs/cache"
+    workers: int = 1
+
+
+@dataclass
+class VisualLossConfig:
+    """Distortion and rate: λ · squared error (of 255) + bits, both a picture element."""
+
+    lambdas: tuple[float, float] = (0.0016, 0.06)
+    """λ of the lowest and of the highest quality, geometric in between."""
+
+
+@dataclass(kw_only=True)
+class VisualTrainConfig(RunConfig):
+    """One training run of a picture model; a YAML file with `kind: visual` is one."""
+
+    kind: str
+    data: VisualDataConfig
+    loss: VisualLossConfig = field(default_factory=VisualLossConfig)
+    quantize_from: float = 0.75
+    """Share of the steps after which the prior computes in the steps of its integers."""
 
 
 @dataclass
@@ -138,7 +179,10 @@ class PriorConfig:
     mixed_precision: str = "bf16"
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> TrainConfig | PriorConfig:
+AnyConfig = TrainConfig | VisualTrainConfig | PriorConfig
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> AnyConfig:
     """Read a YAML file; `overrides` are `optim.steps=2000`-like settings that win over it.
 
     Raises:
@@ -157,8 +201,16 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainConfig |
             place[leaf] = yaml.safe_load(text)
     except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-    kind = PriorConfig if isinstance(values, dict) and "prior_of" in values else TrainConfig
-    config: TrainConfig | PriorConfig = _build(kind, values, str(path))
+    kind: type[AnyConfig] = TrainConfig
+    if isinstance(values, dict):
+        kind = (
+            PriorConfig
+            if "prior_of" in values
+            else VisualTrainConfig
+            if values.get("kind") == "visual"
+            else kind
+        )
+    config: AnyConfig = _build(kind, values, str(path))
     return config
 
 

@@ -78,6 +78,7 @@ class Finetune:
         self.folder = settings.out.with_suffix(".run")
         self.trainer = Trainer(self._config(), notify)
         self.notify = self.trainer.notify
+        self.hours = float(self.trainer.task.facts["audio_hours"])
 
     def _data(self) -> DataConfig:
         return DataConfig(
@@ -90,7 +91,7 @@ class Finetune:
         s = self.settings
         rate = (0.5, 0.5) if s.full else (0.0, 0.0)
         return TrainConfig(
-            str(self.folder), self._data(), init=s.model, parts="all" if s.full else "decoder", seed=s.seed,
+            out=str(self.folder), data=self._data(), init=s.model, parts="all" if s.full else "decoder", seed=s.seed,
             loss=LossConfig(rate=rate).settled(),
             optim=OptimConfig(s.steps, s.batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
             threads=s.threads, mixed_precision=s.mixed_precision, validate_every=s.steps + 1,
@@ -159,7 +160,7 @@ class Finetune:
         metadata["finetune"] = {
             "base": Path(s.model).stem, "base_hash": token_hash(self.base.model).hex(), "full": s.full,
             "files": [file.name for file in self.files], "held_out": [file.name for file in self.held],
-            "hours": round(self.trainer.crops.seconds / 3600, 3), "steps": s.steps, "before": before, "after": after,
+            "hours": round(self.hours, 3), "steps": s.steps, "before": before, "after": after,
         }  # fmt: skip
         tuned, main = model.cpu(), self.trainer.main
         if main:
@@ -176,7 +177,7 @@ class Finetune:
         self.trainer.accelerator.wait_for_everyone()
         self.notify("fitting the prior to the new tokens")
         fit = PriorConfig(
-            str(self.folder / "prior"), str(bare), self._data(), hours=min(4.0, 2 * self.trainer.crops.seconds / 3600),
+            str(self.folder / "prior"), str(bare), self._data(), hours=min(4.0, 2 * self.hours),
             start=str(self.folder / "prior.safetensors"), steps=s.steps, batch=s.batch, seed=s.seed,
             threads=s.threads, mixed_precision=s.mixed_precision,
         )  # fmt: skip

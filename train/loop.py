@@ -6,7 +6,6 @@ model that `fsqcodec --model` takes), `log.csv` and TensorBoard files.
 
 from __future__ import annotations
 
-import copy
 import csv
 import math
 import signal
@@ -15,27 +14,64 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
-from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model
-from fsqcodec.codec import STAGES_PER_LAYER
-from fsqcodec.errors import ConfigError
-from fsqcodec.tables import StaticTables
+from fsqcodec.checkpoints import find_model, read_metadata
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from .config import OptimConfig, TrainConfig
-from .data import Crops, Numbers
-from .losses import ReconstructionLoss
-from .prior import PriorNetwork, code_lengths, rate
-from .validation import Validation
+from .config import OptimConfig, TrainConfig, VisualTrainConfig
+from .data import Numbers
+
+Weigh = Callable[[tuple[float, float]], float]
+"""Value of a setting that changes over the run, now."""
+
+
+class Judge(Protocol):
+    """Scores of a model on media that it does not train on."""
+
+    def score(self, model: Any) -> dict[str, float]:
+        """Named scores."""
+
+    def write_samples(self, model: Any, writer: SummaryWriter, step: int) -> None:
+        """Reconstructions to TensorBoard."""
+
+
+class Task(Protocol):
+    """What audio and pictures do differently: networks, data, loss, and the file that comes of it."""
+
+    model: nn.Module
+    """The codec's networks; their averaged weights are what is published."""
+    prior: nn.Module | None
+    """Trained alongside, with its own optimizer state and without averaging."""
+    data: Dataset[dict[str, Tensor]]
+    """Item i depends on the seed and on i alone."""
+    facts: dict[str, Any]
+    """What the data are, for provenance."""
+    unit: str
+    """What is counted for throughput."""
+    per_item: float
+    """Units in an item."""
+
+    def loss(
+        self, model: Any, prior: Any, batch: dict[str, Tensor], weigh: Weigh, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch, and terms to show; called under autocast with the wrapped networks."""
+
+    def begin(self, prior: Any, progress: float) -> None:
+        """Called before every step with the bare prior."""
+
+    def judge(self) -> Judge | None:
+        """Validation, if any is configured."""
+
+    def publish(self, path: Path, model: Any, prior: Any, provenance: dict[str, Any], last: bool) -> None:
+        """Write the averaged model to a file that `--model` takes."""
 
 
 def learning_rate(step: int, config: OptimConfig) -> float:
@@ -54,7 +90,9 @@ class Trainer:
         notify: called with lines of text for people (main process only).
     """
 
-    def __init__(self, config: TrainConfig, notify: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, config: TrainConfig | VisualTrainConfig, notify: Callable[[str], None] = print
+    ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
         optim = config.optim
@@ -68,34 +106,17 @@ class Trainer:
         self.notify: Callable[[str], None] = notify if self.main else lambda _: None
         self.out = Path(config.out)
         torch.manual_seed(config.seed)
-        model = _starting_model(config)
-        if config.parts not in ("all", "decoder"):
-            raise ConfigError(f"parts: {config.parts!r} is neither all nor decoder")
-        self.model_config = model.config
-        frame, lag = self.model_config.frame, self.model_config.lag
-        samples = (
-            math.ceil(config.data.crop * self.model_config.sample_rate / frame) * frame
-            + math.ceil(lag / frame) * frame
-        )
         with self.accelerator.main_process_first():
-            self.crops = Crops(
-                config.data, self.model_config.sample_rate, samples, model.quantizer.stages,
-                optim.dropout, config.seed, self.notify,
-            )  # fmt: skip
-        self.loss = ReconstructionLoss(self.model_config.sample_rate).to(self.accelerator.device)
-        prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER) if any(config.loss.rate) else None
-        model.encoder.requires_grad_(config.parts == "all")
-        trained = [p for p in model.parameters() if p.requires_grad]
-        trained += prior.parameters() if prior else ()
-        decay = [p for p in trained if p.dim() > 1]
-        plain = [p for p in trained if p.dim() <= 1]
+            self.task = task_of(config, self.accelerator.device, self.notify)
+        parts = [self.task.model, *([self.task.prior] if self.task.prior else [])]
+        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
         groups = [
-            {"params": decay, "weight_decay": optim.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": optim.weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.prior: Any = self.accelerator.prepare(prior) if prior else None
+        self.model, self.optimizer = self.accelerator.prepare(self.task.model, optimizer)
+        self.prior: Any = self.accelerator.prepare(self.task.prior) if self.task.prior else None
         self.ema = AveragedModel(self._bare(), multi_avg_fn=_averager(optim.ema), use_buffers=False)
         self.step = self.skipped = 0
         self.seconds = 0.0
@@ -105,9 +126,11 @@ class Trainer:
         if (self.out / "last.pt").exists():
             self._resume()
 
-    def _bare(self) -> AudioModel:
-        model: AudioModel = self.accelerator.unwrap_model(self.model)
-        return model
+    def _bare(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
+
+    def _bare_prior(self) -> Any:
+        return self.prior and self.accelerator.unwrap_model(self.prior)
 
     def _resume(self) -> None:
         state = torch.load(self.out / "last.pt", map_location=self.accelerator.device, weights_only=True)
@@ -115,7 +138,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         if self.prior and state.get("prior"):
-            self.accelerator.unwrap_model(self.prior).load_state_dict(state["prior"])
+            self._bare_prior().load_state_dict(state["prior"])
         self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
         self.notify(f"resumed {self.out / 'last.pt'} at step {self.step}")
 
@@ -126,30 +149,17 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self._bare().state_dict(), "optimizer": self.optimizer.state_dict(),
-            "prior": self.prior and self.accelerator.unwrap_model(self.prior).state_dict(),
+            "prior": self.prior and self._bare_prior().state_dict(),
             "ema": self.ema.state_dict(), "step": self.step, "skipped": self.skipped, "seconds": self.seconds,
         }  # fmt: skip
         torch.save(state, self.out / "last.pt.part")
         (self.out / "last.pt.part").replace(self.out / "last.pt")
         if self.prior:
-            weights = self.accelerator.unwrap_model(self.prior).state_dict()
-            save_file(weights, self.out / "prior.safetensors")
-        averaged: AudioModel = self.ema.module
-        tables = self.estimate_tables(averaged, 2000 if last else 200)
-        save_model(self.out / "model.safetensors", averaged, {"train": self.provenance()}, tables)
-
-    @torch.no_grad()
-    def estimate_tables(self, model: AudioModel, crops: int) -> StaticTables:
-        """Frequency tables from the tokens of random training crops."""
-        model.eval()
-        source = copy.copy(self.crops)
-        source.seed = self.config.seed + 1
-        device = self.accelerator.device
-        tokens = [
-            model.quantizer.encode(model.encoder(source[i]["audio"][None].to(device)))[0].cpu()
-            for i in range(crops)
-        ]
-        return StaticTables.estimate(torch.cat(tokens), copy.deepcopy(model.quantizer).cpu())
+            save_file(self._bare_prior().state_dict(), self.out / "prior.safetensors")
+        averaged = self.ema.module.eval()
+        self.task.publish(
+            self.out / "model.safetensors", averaged, self._bare_prior(), self.provenance(), last
+        )
 
     def provenance(self) -> dict[str, Any]:
         """What made these weights: the run's configuration, steps, hours and data."""
@@ -159,7 +169,7 @@ class Trainer:
             },
             "steps": self.step,
             "machine_hours": round(self.seconds / 3600, 2),
-            "audio_hours": round(self.crops.seconds / 3600, 2),
+            **self.task.facts,
             "processes": self.accelerator.num_processes,
             "skipped_steps": self.skipped,
             "before": self.before,
@@ -170,17 +180,10 @@ class Trainer:
         optim, progress = self.config.optim, self.step / self.config.optim.steps
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, optim)
+        self.task.begin(self._bare_prior(), progress)
         with self.accelerator.autocast():
-            y, tokens, z = self.model(
-                batch["audio"], batch["stages"], quantize=progress >= optim.no_quantizer
-            )
-            fit, pressure = self._rate(tokens, z, batch["stages"]) if self.prior else (0.0, 0.0)
-        items = self.loss(y.float(), batch["audio"][:, : y.shape[1]])
-        terms = {name: item.mean() for name, item in items.items()}
-        loss = sum(self._weight(name, progress) * term for name, term in terms.items())
-        assert isinstance(loss, Tensor)
-        loss = loss + self._weight("rate", progress) * pressure
-        self.accelerator.backward(loss + fit)
+            loss, terms = self.task.loss(self.model, self.prior, batch, self._weigh, progress)
+        self.accelerator.backward(loss)
         norms = [
             float(self.accelerator.clip_grad_norm_(part.parameters(), optim.clip) or 0.0)
             for part in (self.model, self.prior)
@@ -193,21 +196,12 @@ class Trainer:
             self.skipped += 1
         self.optimizer.zero_grad()
         self.step += 1
-        shown = {"loss": loss, **terms} | ({"rate": fit} if isinstance(fit, Tensor) else {})
-        values = self.accelerator.reduce(torch.stack([value.detach() for value in shown.values()]), "mean")
-        return dict(zip(shown, values.tolist(), strict=True)) | {"gradient": norms[0]}
+        values = self.accelerator.reduce(torch.stack([term.detach() for term in terms.values()]), "mean")
+        return dict(zip(terms, values.tolist(), strict=True)) | {"gradient": norms[0]}
 
-    def _rate(self, tokens: Tensor, z: Tensor, stages: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean bits a digit of the stages that each item keeps: the prior's loss, and the encoder's."""
-        quantizer = self._bare().quantizer
-        digits = quantizer.stage_digits(tokens)
-        bits, pressure = rate(code_lengths(self.prior(digits)), digits, quantizer.positions(z))
-        kept = torch.arange(quantizer.stages, device=stages.device) < stages[:, None]
-        return bits.mean(), (pressure * kept[:, None, :, None]).mean()
-
-    def _weight(self, name: str, progress: float) -> float:
-        first, last = getattr(self.config.loss, name)
-        return float(first + (last - first) * min(1.0, progress / 0.7))
+    def _weigh(self, ends: tuple[float, float]) -> float:
+        """A setting's first value at the first step, its last from 70 % of the steps on, linear in between."""
+        return float(ends[0] + (ends[1] - ends[0]) * min(1.0, self.step / self.config.optim.steps / 0.7))
 
     def run(self, progress: Callable[[int, int, dict[str, float]], None] | None = None) -> None:
         """Train to the end of the configured steps; `progress(step, steps, values)` after every step."""
@@ -215,18 +209,14 @@ class Trainer:
         numbers = Numbers(self.step * optim.batch, optim.steps * optim.batch)
         loader = self.accelerator.prepare(
             DataLoader(
-                self.crops, optim.batch, sampler=numbers, num_workers=config.data.workers,
+                self.task.data, optim.batch, sampler=numbers, num_workers=config.data.workers,
                 persistent_workers=False, prefetch_factor=8 if config.data.workers else None,
                 worker_init_fn=_prepare_worker,
             )
         )  # fmt: skip
         writer = SummaryWriter(str(self.out)) if self.main else None
-        validation = (
-            Validation.of_media(config.validate, self.model_config) if config.validate and self.main else None
-        )
-        self.notify(
-            f"{self.crops.seconds / 3600:.2f} h of audio, {len(self.crops.clips)} files, step {self.step}"
-        )
+        validation = self.task.judge() if self.main else None
+        self.notify(f"{', '.join(f'{k} {v}' for k, v in self.task.facts.items())}, step {self.step}")
         sums: dict[str, float] = {}
         counted, mark, saved = 0, time.monotonic(), time.monotonic()
         self.model.train()
@@ -243,13 +233,13 @@ class Trainer:
                 now = time.monotonic()
                 self.seconds += now - mark
                 means = {key: value / counted for key, value in sums.items()}
-                means["audio_per_second"] = (
-                    counted * optim.batch * self.crops.samples / self.model_config.sample_rate / (now - mark)
+                means[f"{self.task.unit}_per_second"] = (
+                    counted * optim.batch * self.task.per_item / (now - mark)
                 )
                 self._log(writer, means)
                 sums, counted, mark = {}, 0, now
             if validation and (self.step % config.validate_every == 0 or last):
-                scores = validation.score(self.ema.module)
+                scores = validation.score(self.ema.module.eval())
                 self.notify(f"step {self.step} | " + " | ".join(f"{k} {v:.3f}" for k, v in scores.items()))
                 if writer:
                     for key, value in scores.items():
@@ -283,16 +273,16 @@ class Trainer:
             writer.add_scalar(f"train/{key}", value, self.step)
 
 
-def _starting_model(config: TrainConfig) -> AudioModel:
-    """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
-    if not config.init:
-        return AudioModel(AudioConfig.from_dict(config.model))
-    donor = load_model(config.init).model
-    model = AudioModel(AudioConfig.from_dict({**donor.config.to_dict(), **config.model}))
-    own = model.state_dict()
-    fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
-    model.load_state_dict(fitting, strict=False)
-    return model
+def task_of(
+    config: TrainConfig | VisualTrainConfig, device: torch.device, notify: Callable[[str], None]
+) -> Task:
+    """The task that a configuration describes."""
+    from .audio_task import AudioTask
+    from .visual_task import VisualTask
+
+    kind: Any = AudioTask if isinstance(config, TrainConfig) else VisualTask
+    task: Task = kind(config, device, notify)
+    return task
 
 
 class _StopSignal:

@@ -17,19 +17,19 @@ import math
 
 import numpy as np
 import torch
-from fsqcodec.exact import ACTIVATION, ACTIVATION_BITS, weight_table
+from fsqcodec.exact import ACTIVATION_BITS, weight_table
 from fsqcodec.prior import SCALES, TAPS, TYPES
 from fsqcodec.residual import ResidualFSQ
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-_WIDE = {"embed", "history", "siblings"}
+from .quantized import QuantizedNetwork
+
+_WIDE = frozenset({"embed", "history", "siblings"})
 """Exported as int16: they are looked up and added, and not multiplied."""
-_FINEST = 10
-"""Largest scale: 2^-10 is finer than any logit needs, and leaves room below 2^24."""
 
 
-class PriorNetwork(nn.Module):
+class PriorNetwork(QuantizedNetwork):
     """Logits of every digit of tokens, given what is decoded before it.
 
     Args:
@@ -44,7 +44,7 @@ class PriorNetwork(nn.Module):
     impossible: Tensor
 
     def __init__(self, quantizer: ResidualFSQ, stages_per_layer: int, width: int = 256) -> None:
-        super().__init__()
+        super().__init__({name: [name] for name in SCALES}, _WIDE)
         self.levels, self.stages = quantizer.group_levels, quantizer.stages
         self.depth = max(self.levels)
         self.layers = -(-self.stages // stages_per_layer)
@@ -72,60 +72,32 @@ class PriorNetwork(nn.Module):
         self.register_buffer("earlier", (channel[:, None] < channel).float(), persistent=False)
         self.register_buffer("impossible", level >= torch.tensor(self.levels)[channel], persistent=False)
 
-        self.scales: dict[str, int] = {}
-        """Set by `quantize`: weights are multiples of 2^-scale from then on, and activations of 2^-7."""
-
     def forward(self, digits: Tensor) -> Tensor:
         """Logits float32 (B, T, stages, d, L) of digits int64 (B, T, stages, d); T is one packet."""
-        t, w = digits.shape[1], self._weight
+        t, w = digits.shape[1], self.weight
         chosen = nn.functional.one_hot(digits, self.depth).float().flatten(-2)
-        frame = self._units(chosen.flatten(-2) @ (w("embed") * self.placed) + self.embed_bias)
+        frame = self.units(chosen.flatten(-2) @ (w("embed") * self.placed) + self.embed_bias)
         past = nn.functional.pad(frame, (0, 0, TAPS, 0))
         seen = torch.cat([past[:, TAPS - k :][:, :t] for k in range(1, TAPS + 1)], -1)
-        near = self._units(seen @ (w("near") * self.causal).flatten(0, 1) + self.near_bias)
+        near = self.units(seen @ (w("near") * self.causal).flatten(0, 1) + self.near_bias)
         seen = torch.cat([near, nn.functional.pad(near, (0, 0, TAPS, 0))[:, :t]], -1)
-        far = self._units(seen @ (w("far") * self.causal).flatten(0, 1) + self.far_bias)
+        far = self.units(seen @ (w("far") * self.causal).flatten(0, 1) + self.far_bias)
         sizes = [b - a for a, b in itertools.pairwise(self.blocks)]
         blocks = zip(far.split(sizes, -1), w("context").split(sizes), strict=True)
         context = torch.stack([units @ weights for units, weights in blocks], 2)
         context = context.cumsum(2).repeat_interleave(self.stages_per_layer, 2)[:, :, : self.stages]
         added = torch.einsum("btsc,sch->btsh", chosen, w("history")).cumsum(2)
         before = nn.functional.pad(added[:, :, :-1], (0, 0, 1, 0))
-        hidden = self._units(context + before + self.hidden_bias)
+        hidden = self.units(context + before + self.hidden_bias)
         logits = torch.einsum("btsh,shc->btsc", hidden, w("out")) + self.out_bias
         logits = logits + torch.einsum("btsc,scd->btsd", chosen, w("siblings") * self.earlier)
         logits = logits.float().masked_fill(self.impossible, -1e4)
         return logits.unflatten(-1, (len(self.levels), self.depth))
 
-    def quantize(self) -> None:
-        """From now on compute as the exported integers will, with straight-through gradients."""
-        for name in SCALES:
-            kind = torch.iinfo(torch.int16 if name in _WIDE else torch.int8)
-            largest = float(getattr(self, name).detach().abs().max())
-            self.scales[name] = min(_FINEST, math.floor(math.log2(kind.max / max(largest, 1e-6))))
-
-    def _weight(self, name: str) -> Tensor:
-        weight: Tensor = getattr(self, name)
-        if not self.scales:
-            return weight
-        return weight + (self._rounded(name) / 2.0 ** self.scales[name] - weight).detach()
-
-    def _rounded(self, name: str) -> Tensor:
-        most = torch.iinfo(torch.int16 if name in _WIDE else torch.int8).max
-        weight: Tensor = getattr(self, name).detach().float()
-        return torch.round(weight * 2.0 ** self.scales[name]).clamp(-most, most)
-
-    def _units(self, sums: Tensor) -> Tensor:
-        one = 1 << ACTIVATION_BITS
-        if not self.scales:
-            return sums.clamp(0, 1)
-        units = sums.clamp(0, ACTIVATION / one)
-        return units + (torch.floor(units * one) / one - units).detach()
-
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.prior.Prior`; `quantize` comes first."""
         masks = {"embed": self.placed, "near": self.causal, "far": self.causal, "siblings": self.earlier}
-        found = {name: self._rounded(name) * masks.get(name, 1) for name in SCALES}
+        found = {name: self.rounded(name) * masks.get(name, 1) for name in SCALES}
         units = {  # a bias counts in the units of the sum that it joins
             "embed_bias": self.scales["embed"], "near_bias": self.scales["near"] + ACTIVATION_BITS,
             "far_bias": self.scales["far"] + ACTIVATION_BITS, "hidden_bias": self.scales["context"] + ACTIVATION_BITS,

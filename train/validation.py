@@ -6,50 +6,93 @@ import numpy as np
 import torch
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.media import AudioReader
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from .data import list_media
 from .metrics import pesq_wideband, si_sdr
+from .prior import PriorNetwork, code_lengths
+
+_TARGETS = (6.0, 3.0, 1.5)
+"""kbit/s that the scores at a bitrate are given for."""
+_OVERHEAD = 1.03
+"""A file's bytes over the bits of its tokens."""
 
 
 class Validation:
-    """Mean scores over clips, float32 (n,) each, at the full rate, a half, a quarter and an eighth of the stages."""
+    """Mean scores over clips at a number of stages; with a prior, also at bitrates.
 
-    def __init__(self, clips: list[Tensor], config: AudioConfig) -> None:
-        self.config, self.clips = config, clips
+    Args:
+        clips: float32 (n,) each.
+        config: of the model.
+        prior: the network whose bits count; fixed-length codes do when None.
+    """
+
+    def __init__(self, clips: list[Tensor], config: AudioConfig, prior: PriorNetwork | None = None) -> None:
+        self.config, self.clips, self.prior = config, clips, prior
 
     @classmethod
-    def of_media(cls, media: str, config: AudioConfig, seconds: float = 6.0) -> Validation:
+    def of_media(
+        cls, media: str, config: AudioConfig, seconds: float = 6.0, prior: PriorNetwork | None = None
+    ) -> Validation:
         """The first seconds of every file of a folder or glob, mono, at the model's rate."""
         clips = []
         for file in list_media(media):
             with AudioReader(file, config.sample_rate) as reader:
                 mono = torch.from_numpy(reader.read().mean(axis=0))
             clips.append(mono[: int(seconds * config.sample_rate)])
-        return cls(clips, config)
+        return cls(clips, config, prior)
+
+    def _run(self, model: AudioModel, clip: Tensor, stages: int) -> tuple[Tensor, Tensor]:
+        """A clip (N,) through the first `stages` stages, and its tokens int64 (1, T, all stages)."""
+        frame = self.config.frame
+        padded = torch.nn.functional.pad(clip, (0, -len(clip) % frame + frame * -(-self.config.lag // frame)))
+        device = next(model.parameters()).device
+        y, tokens, _ = model(padded[None].to(device), torch.tensor([stages], device=device))
+        return y[0, : len(clip)].cpu(), tokens
 
     @torch.no_grad()
     def reconstruct(self, model: AudioModel, clip: Tensor, stages: int) -> Tensor:
         """A clip (N,) through the first `stages` stages."""
-        frame = self.config.frame
-        padded = torch.nn.functional.pad(clip, (0, -len(clip) % frame + frame * -(-self.config.lag // frame)))
-        device = next(model.parameters()).device
-        y, _, _ = model(padded[None].to(device), torch.tensor([stages], device=device))
-        return y[0, : len(clip)].cpu()
+        return self._run(model, clip, stages)[0]
 
+    @torch.no_grad()
     def score(self, model: AudioModel) -> dict[str, float]:
-        """`si_sdr_N` in dB and `pesq_N` for N stages, means over the clips."""
+        """`si_sdr_N` in dB and `pesq_N` for N stages (all, half, a quarter), `pesq_at_K` for K kbit/s: means."""
         model.eval()
         full = model.quantizer.stages
-        scores: dict[str, float] = {}
-        for stages in (full, full // 2, full // 4, full // 8):
-            pairs = [(self.reconstruct(model, clip, stages), clip) for clip in self.clips]
-            scores[f"si_sdr_{stages}"] = float(np.mean([si_sdr(y, x) for y, x in pairs]))
-            found = [pesq_wideband(y, x, self.config.sample_rate) for y, x in pairs]
-            if any(f is not None for f in found):
-                scores[f"pesq_{stages}"] = float(np.mean([f for f in found if f is not None]))
+        scores = {"kbps": float(self._kbps(model)[-1])}
+        for stages in (full, full // 2, full // 4):
+            scores |= {f"{name}_{stages}": value for name, value in self._quality(model, stages).items()}
+        for target in _TARGETS:
+            fitting = max(1, int((self._kbps(model) * _OVERHEAD <= target).sum()))
+            found = self._quality(model, fitting)
+            scores |= {f"{name}_at_{target:g}": value for name, value in found.items()}
+            scores[f"stages_at_{target:g}"] = float(fitting)
         return scores
+
+    def _quality(self, model: AudioModel, stages: int) -> dict[str, float]:
+        pairs = [(self.reconstruct(model, clip, stages), clip) for clip in self.clips]
+        scores = {"si_sdr": float(np.mean([si_sdr(y, x) for y, x in pairs]))}
+        found = [pesq_wideband(y, x, self.config.sample_rate) for y, x in pairs]
+        if any(f is not None for f in found):
+            scores["pesq"] = float(np.mean([f for f in found if f is not None]))
+        return scores
+
+    def _kbps(self, model: AudioModel) -> NDArray[np.float64]:
+        """Bitrate of every prefix of the stages, (stages,)."""
+        quantizer, rate = model.quantizer, self.config.frame_rate / 1000
+        if self.prior is None:
+            return np.arange(1, quantizer.stages + 1) * quantizer.bits * rate
+        spent, frames = torch.zeros(quantizer.stages), 0
+        for clip in self.clips:
+            digits = quantizer.stage_digits(self._run(model, clip, 1)[1])
+            lengths = code_lengths(self.prior(digits)).gather(-1, digits[..., None])
+            spent += lengths.sum((0, 1, 3, 4)).cpu()
+            frames += digits.shape[1]
+        kbps: NDArray[np.float64] = (spent.cumsum(0) / frames * rate).double().numpy()
+        return kbps
 
     def write_samples(self, model: AudioModel, writer: SummaryWriter, step: int) -> None:
         """Two reconstructed clips to TensorBoard."""

@@ -1,0 +1,141 @@
+"""What the prior of pictures may look at: shared by its training in floats and its use in integers.
+
+A layer of the bitstream is a pass of residual FSQ over a slice of the channels. Its digits are predicted from
+- `around`: what is known of a 3×3 neighbourhood before the layer (in the first pass of the channels of earlier
+  slices, later of the slice's own channels, one grid coarser);
+- `point`: in later passes, all channels at the position itself;
+- `beside`: in the first pass, the slice's own digits at the black fields of a checkerboard, for the white fields
+  (He et al. 2021); black fields are coded first;
+- `before`: the slice in the 3×3 neighbourhood of the frame before, at the layer's own precision.
+
+Never a less important layer: so trailing layers can be dropped. Values count in cells of the finest grid, and 0
+is the middle of the range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .model import VisualConfig
+
+INPUT_BITS = 3
+"""Values are divided by 2^3 before they meet the weights."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Passes, slices and channels of the layers."""
+
+    levels: int
+    passes: int
+    slices: int
+    """Layers of a pass."""
+    width: int
+    """Channels of a slice."""
+
+    @classmethod
+    def of(cls, config: VisualConfig) -> Layout:
+        """Layout of a model's layers.
+
+        Raises:
+            ValueError: levels differ or are even, or layers do not end where a pass ends.
+        """
+        levels, per_layer = config.levels[0], config.stages_per_layer
+        if set(config.levels) != {levels} or levels % 2 == 0:
+            raise ValueError(f"levels {list(config.levels)}: pictures need the same odd number everywhere")
+        if config.groups % per_layer or config.stages % config.groups:
+            raise ValueError(f"layers of {per_layer} stages do not divide {config.groups} groups")
+        return cls(
+            levels, config.stages // config.groups, config.groups // per_layer, per_layer * len(config.levels)
+        )
+
+    @property
+    def layers(self) -> int:
+        """Layers in all."""
+        return self.passes * self.slices
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents, D."""
+        return self.slices * self.width
+
+    def place(self, layer: int) -> tuple[int, int]:
+        """Pass of a layer, and its first channel."""
+        number, part = divmod(layer, self.slices)
+        return number, part * self.width
+
+    def unit(self, number: int) -> int:
+        """Cells of the finest grid in a cell of a pass."""
+        return self.levels ** (self.passes - 1 - number)
+
+    def known(self, digits: Tensor, number: int, channels: int) -> Tensor:
+        """Values (..., D) from all passes before pass `number`, and from this pass for the first `channels`.
+
+        Args:
+            digits: centred digits (..., passes, D), 0 in the middle cell.
+            number: of the pass.
+            channels: that this pass has coded.
+        """
+        value = torch.zeros_like(digits[..., 0, :])
+        for p in range(number):
+            value = value + digits[..., p, :] * self.unit(p)
+        if channels:
+            here = digits[..., number, :channels] * self.unit(number)
+            value = torch.cat([value[..., :channels] + here, value[..., channels:]], -1)
+        return value
+
+    def inputs(self, layer: int, kind: str) -> int:
+        """Number of values that a layer's prediction takes of a kind of context."""
+        number, first = self.place(layer)
+        sizes = {
+            "around": 9 * (self.width if number else first),
+            "point": self.channels if number else 0,
+            "beside": 0 if number else 9 * self.width,
+            "before": 9 * self.width,
+        }
+        return sizes[kind]
+
+    def contexts(self, layer: int, digits: Tensor, before: Tensor | None) -> dict[str, Tensor]:
+        """Contexts `around`, `point` and `before` (B, h, w, n) of a layer; without those that are empty.
+
+        Args:
+            layer: number of the layer.
+            digits: centred digits (B, h, w, passes, D); those of this and later layers are not looked at.
+            before: the same of the frame before, None for the first of a group.
+        """
+        number, first = self.place(layer)
+        own = slice(first, first + self.width)
+        found: dict[str, Tensor] = {}
+        value = self.known(digits, number, first)
+        if number:
+            found["around"] = windows(self.known(digits, number, 0)[..., own])
+            found["point"] = value
+        elif first:
+            found["around"] = windows(value[..., :first])
+        if before is not None:
+            found["before"] = windows(self.known(before, number, first + self.width)[..., own])
+        return found
+
+    def beside(self, layer: int, digits: Tensor) -> Tensor | None:
+        """Context `beside` (B, h, w, n): the layer's digits on black fields, for white ones; None in later passes."""
+        number, first = self.place(layer)
+        if number:
+            return None
+        own = digits[..., number, first : first + self.width] * self.unit(number)
+        return windows(own * black(own.shape[1], own.shape[2], own.device))
+
+
+def black(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Fields that are coded first: bool (h, w, 1)."""
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    return ((rows[:, None] + columns) % 2 == 0)[..., None]
+
+
+def windows(x: Tensor) -> Tensor:
+    """3×3 neighbourhoods: (B, h, w, C) → (B, h, w, 9 C), zeros outside."""
+    h, w = x.shape[1:3]
+    padded = torch.nn.functional.pad(x, (0, 0, 1, 1, 1, 1))
+    return torch.cat([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)

@@ -1,0 +1,212 @@
+"""The prior of pictures and video in integers: `fsqcodec.train.visual_prior`, exported.
+
+Weights are int8, activations 0 … 127, values whole cells of the finest grid; products run on float carriers that hold
+whole numbers (`fsqcodec.exact`). A layer is coded in one step, or in two on a checkerboard, so that decoding is a
+dozen matrix products a frame and never a loop over positions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import exact, rangecoder
+from ..errors import ModelError
+from .context import INPUT_BITS, Layout, black
+from .model import VisualConfig
+
+KINDS = ("around", "point", "beside", "before")
+"""Kinds of context, each with a matrix in every layer."""
+Coders = Sequence[rangecoder.Encoder | rangecoder.ReferenceEncoder]
+Decoders = Sequence[rangecoder.Decoder | rangecoder.ReferenceDecoder]
+_ANSWER_SIDE = 3
+
+
+def dtype_of(name: str) -> type[np.integer]:
+    """Type that a tensor of the prior is stored in."""
+    if name == "answer":
+        return np.uint8
+    return np.int8 if re.sub(r"\d+$", "", name) in (*KINDS, "mix", "out") else np.int32
+
+
+class VisualPrior:
+    """Codes the digits of pictures with exact networks.
+
+    Digits are centred (0 is the middle cell), float32 of whole numbers (h, w, passes, D).
+
+    Args:
+        tensors: as `fsqcodec.train.visual_prior` exports them.
+        config: of the picture model.
+        carrier: float type of the matrix products; the integers are the same.
+        seal: compute the known answer, for tensors that were just made.
+
+    Raises:
+        ModelError: tensors are missing, could overflow, or do not give the known answer.
+    """
+
+    def __init__(
+        self, tensors: dict[str, NDArray[np.integer]], config: VisualConfig,
+        carrier: torch.dtype = torch.float32, seal: bool = False,
+    ) -> None:  # fmt: skip
+        self.layout, self.carrier = Layout.of(config), carrier
+        self.qualities, self.hidden = config.qualities, config.prior_width
+        if seal:
+            tensors = {**tensors, "answer": np.zeros(32, np.uint8)}
+        self.tensors = tensors
+        self._check()
+        self.scales: list[list[int]] = tensors["scales"].tolist()
+        self._float = {k: torch.from_numpy(v.astype(np.float64)).to(carrier) for k, v in tensors.items()}
+        self._table = torch.from_numpy(tensors["weights"])
+        answer = self._answer()
+        if seal:
+            tensors["answer"] = np.frombuffer(answer, np.uint8)
+        if answer != tensors["answer"].tobytes():
+            raise ModelError("prior: does not give its known answer; the model file is damaged or altered")
+        self.hash = answer[:4]
+
+    def _check(self) -> None:
+        """Shapes, types, and that no sum can pass what the carrier holds exactly."""
+        layout, hidden, found = self.layout, self.hidden, self.tensors
+        outputs = layout.width * layout.levels
+        shapes: dict[str, tuple[int, ...]] = {
+            "scales": (layout.layers, 3), "weights": (exact.WEIGHT_TABLE_SIZE,), "answer": (32,)
+        }  # fmt: skip
+        for k in range(layout.layers):
+            shapes |= {f"{kind}{k}": (layout.inputs(k, kind), hidden) for kind in KINDS}
+            shapes |= {f"bias{k}": (2, self.qualities, hidden), f"mix{k}": (hidden, hidden), f"mix_bias{k}": (hidden,),
+                       f"out{k}": (hidden, outputs), f"out_bias{k}": (outputs,)}  # fmt: skip
+        if {k: (v.shape, v.dtype) for k, v in found.items()} != {
+            k: (v, np.dtype(dtype_of(k))) for k, v in shapes.items()
+        }:
+            raise ModelError("prior: tensors are missing, or of another shape or type")
+        if found["scales"].min() < 0 or found["scales"].max() > 24:
+            raise ModelError("prior: scales out of range")
+        largest = layout.levels**layout.passes // 2
+        for k in range(layout.layers):
+            weights = {name: np.abs(found[f"{name}{k}"].astype(np.int64)) for name in (*KINDS, "bias", "mix", "mix_bias", "out", "out_bias")}  # fmt: skip
+            first = sum(weights[kind].sum(0) for kind in KINDS) * largest + weights["bias"].max((0, 1))
+            mix = weights["mix"].sum(0) * exact.ACTIVATION + weights["mix_bias"]
+            out = weights["out"].sum(0) * exact.ACTIVATION + weights["out_bias"]
+            bound = max(first.max(), mix.max(), out.max())
+            if bound > exact.LIMIT:
+                raise ModelError(f"prior: sums of layer {k} may reach {bound}, more than {exact.LIMIT}")
+
+    def _answer(self) -> bytes:
+        """Fingerprint, with the logits of two made-up frames of three by three positions."""
+        layout, side = self.layout, _ANSWER_SIDE
+        count = torch.arange(2 * side * side * layout.passes * layout.channels)
+        digits = (count * count * 40503 + count * 30011 >> 7) % layout.levels - layout.levels // 2
+        frames = digits.reshape(2, side, side, layout.passes, layout.channels).to(self.carrier)
+        pairs = ((frames[0], None, 0), (frames[1], frames[0], self.qualities - 1))
+        logits = [self._logits(k, *pair).flatten() for pair in pairs for k in range(layout.layers)]
+        return exact.fingerprint(self.tensors, torch.cat(logits))
+
+    # network
+
+    def _sums(self, layer: int, digits: Tensor, before: Tensor | None, quality: int) -> Tensor:
+        """First sums (h, w, hidden) of a layer, without the context `beside`."""
+        w = self._float
+        sums = w[f"bias{layer}"][int(before is not None), quality].expand(*digits.shape[:2], -1)
+        batch = None if before is None else before[None].to(self.carrier)
+        for kind, values in self.layout.contexts(layer, digits[None].to(self.carrier), batch).items():
+            sums = sums + values[0] @ w[f"{kind}{layer}"]
+        return sums
+
+    def _beside(self, layer: int, digits: Tensor) -> Tensor | None:
+        """What black fields add to the sums (h, w, hidden) of white ones; None where there are no two steps."""
+        values = self.layout.beside(layer, digits[None].to(self.carrier))
+        return None if values is None else values[0] @ self._float[f"beside{layer}"]
+
+    def _rest(self, layer: int, sums: Tensor) -> Tensor:
+        """Logits int64 (..., channels, L) in 2^-6 nats of first sums (..., hidden)."""
+        w, (first, mix, out) = self._float, self.scales[layer]
+        units = exact.requantize(sums, first + INPUT_BITS - exact.ACTIVATION_BITS)
+        units = exact.requantize(units @ w[f"mix{layer}"] + w[f"mix_bias{layer}"], mix)
+        logits = units @ w[f"out{layer}"] + w[f"out_bias{layer}"]
+        shift = out + exact.ACTIVATION_BITS - exact.LOGIT_BITS
+        found = torch.floor(logits * 2.0**-shift).long()
+        return found.unflatten(-1, (self.layout.width, self.layout.levels))
+
+    def _logits(self, layer: int, digits: Tensor, before: Tensor | None, quality: int) -> Tensor:
+        """Logits int64 (h, w, channels, L) of a layer whose digits are known."""
+        with exact.exact_products():
+            sums = self._sums(layer, digits, before, quality)
+            beside = self._beside(layer, digits)
+            if beside is not None:
+                sums = sums + beside * ~black(*sums.shape[:2])
+            return self._rest(layer, sums)
+
+    def _rows(self, logits: Tensor) -> rangecoder.Frequencies:
+        """Frequencies int32 (n, L), positions and then channels, of logits (..., channels, L)."""
+        flat = logits.flatten(0, -2)
+        rows: rangecoder.Frequencies = exact.frequencies(
+            flat, torch.ones((), dtype=torch.bool), self._table
+        ).int().numpy()  # fmt: skip
+        return rows
+
+    def _fields(self, layer: int, height: int, width: int) -> list[Tensor]:
+        """Masks (h, w) of the steps that a layer is coded in."""
+        if self.layout.place(layer)[0]:
+            return [torch.ones(height, width, dtype=torch.bool)]
+        first = black(height, width)[..., 0]
+        return [first, ~first]
+
+    def _own(self, layer: int, digits: Tensor) -> Tensor:
+        """A layer's digits (h, w, channels), a view."""
+        number, first = self.layout.place(layer)
+        return digits[:, :, number, first : first + self.layout.width]
+
+    # frames
+
+    def encode(self, coders: Coders, digits: Tensor, before: Tensor | None, quality: int) -> None:
+        """Code one frame: layer k into coder k, for as many layers as there are coders.
+
+        Args:
+            coders: range encoders of the layers.
+            digits: of the frame.
+            before: digits of the frame before; None for the first.
+            quality: 0 … qualities - 1.
+        """
+        for k, coder in enumerate(coders):
+            logits, own = self._logits(k, digits, before, quality), self._own(k, digits)
+            for fields in self._fields(k, *digits.shape[:2]):
+                symbols = (own[fields].flatten() + self.layout.levels // 2).int().numpy()
+                coder.push(symbols, self._rows(logits[fields]))
+
+    def decode(
+        self, decoders: Decoders, height: int, width: int, before: Tensor | None, quality: int
+    ) -> Tensor:
+        """Digits (height, width, passes, D) of the next frame; layers without a decoder stay 0.
+
+        Raises:
+            BitstreamError: no encoder wrote these messages.
+        """
+        layout = self.layout
+        digits = torch.zeros(height, width, layout.passes, layout.channels)
+        for k, coder in enumerate(decoders):
+            own = self._own(k, digits)
+            with exact.exact_products():
+                sums = self._sums(k, digits, before, quality)
+                for step, fields in enumerate(self._fields(k, height, width)):
+                    if step:
+                        beside = self._beside(k, digits)
+                        assert beside is not None
+                        sums = sums + beside
+                    rows = self._rows(self._rest(k, sums[fields]))
+                    symbols = torch.from_numpy(coder.pull(rows)).float() - layout.levels // 2
+                    own[fields] = symbols.reshape(-1, layout.width)
+        return digits
+
+    def bits(self, digits: Tensor, before: Tensor | None, quality: int) -> NDArray[np.float64]:
+        """Ideal code length in bits of each layer of a frame, (layers,)."""
+        lengths = []
+        for k in range(self.layout.layers):
+            rows = self._rows(self._logits(k, digits, before, quality))
+            chosen = self._own(k, digits).flatten().long() + self.layout.levels // 2
+            lengths.append(-np.log2(rows[np.arange(len(rows)), chosen] / rangecoder.TOTAL).sum())
+        return np.array(lengths)

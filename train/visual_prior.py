@@ -1,0 +1,85 @@
+"""The prior of pictures in floats: what is trained here is exported to `fsqcodec.visual.prior`.
+
+For every layer of the bitstream a small network of its own: contexts (`fsqcodec.visual.context`) → hidden units →
+hidden units → logits of the layer's digits. A bias by quality tells it the gain, another whether there is a frame before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from fsqcodec.exact import ACTIVATION_BITS, weight_table
+from fsqcodec.visual.context import INPUT_BITS, Layout, black
+from fsqcodec.visual.model import VisualConfig
+from fsqcodec.visual.prior import KINDS, dtype_of
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .quantized import QuantizedNetwork
+
+
+class VisualPriorNetwork(QuantizedNetwork):
+    """Logits of every digit of pictures' tokens, given what is decoded before it."""
+
+    def __init__(self, config: VisualConfig) -> None:
+        layout = Layout.of(config)
+        layers, hidden = range(layout.layers), config.prior_width
+        shared = {f"first{k}": [f"{kind}{k}" for kind in KINDS] for k in layers}
+        shared |= {f"mix{k}": [f"mix{k}"] for k in layers} | {f"out{k}": [f"out{k}"] for k in layers}
+        super().__init__(shared)
+        self.layout = layout
+        for k in layers:
+            for kind in KINDS:
+                inputs = layout.inputs(k, kind)
+                self._add(f"{kind}{k}", torch.randn(inputs, hidden) * 0.3 / max(1, inputs) ** 0.5)
+            self._add(f"bias{k}", 0.3 + 0.05 * torch.randn(2, config.qualities, hidden))
+            self._add(f"mix{k}", torch.randn(hidden, hidden) / hidden**0.5)
+            self._add(f"mix_bias{k}", torch.full((hidden,), 0.3))
+            self._add(f"out{k}", torch.randn(hidden, layout.width * layout.levels) * 0.1)
+            self._add(f"out_bias{k}", torch.zeros(layout.width * layout.levels))
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self.register_parameter(name, nn.Parameter(value))
+
+    def forward(self, digits: Tensor, quality: Tensor, before: Tensor | None = None) -> Tensor:
+        """Logits float32 (B, h, w, layers, channels of a layer, L).
+
+        Args:
+            digits: centred digits float32 (B, h, w, passes, D), 0 in the middle cell.
+            quality: int64 (B,).
+            before: the digits of the frame before.
+        """
+        layout, found = self.layout, []
+        second = ~black(*digits.shape[1:3], digits.device)
+        for k in range(layout.layers):
+            bias = self.get_parameter(f"bias{k}")[int(before is not None), quality]
+            sums = bias[:, None, None]
+            for kind, values in layout.contexts(k, digits, before).items():
+                sums = sums + values / 2**INPUT_BITS @ self.weight(f"{kind}{k}")
+            beside = layout.beside(k, digits)
+            if beside is not None:
+                sums = sums + second * (beside / 2**INPUT_BITS @ self.weight(f"beside{k}"))
+            units = self.units(sums)
+            units = self.units(units @ self.weight(f"mix{k}") + self.get_parameter(f"mix_bias{k}"))
+            found.append(units @ self.weight(f"out{k}") + self.get_parameter(f"out_bias{k}"))
+        return torch.stack(found, 3).float().unflatten(-1, (layout.width, layout.levels))
+
+    def export(self) -> dict[str, NDArray[np.integer]]:
+        """The tensors of `fsqcodec.visual.prior.VisualPrior`; `quantize` comes first."""
+        found: dict[str, Tensor] = {}
+        scales = []
+        for k in range(self.layout.layers):
+            first, mix, out = (self.scales[f"{name}{k}"] for name in ("first", "mix", "out"))
+            scales.append([first, mix, out])
+            for name in (*KINDS, "mix", "out"):
+                found[f"{name}{k}"] = self.rounded(f"{name}{k}")
+            # A bias counts in the units of the sum that it joins.
+            units = {
+                "bias": first + INPUT_BITS,
+                "mix_bias": mix + ACTIVATION_BITS,
+                "out_bias": out + ACTIVATION_BITS,
+            }
+            for name, unit in units.items():
+                found[f"{name}{k}"] = torch.round(self.get_parameter(f"{name}{k}").detach() * 2.0**unit)
+        found |= {"scales": torch.tensor(scales), "weights": weight_table()}
+        return {name: tensor.cpu().numpy().astype(dtype_of(name)) for name, tensor in found.items()}

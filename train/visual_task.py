@@ -1,0 +1,136 @@
+"""Training of a picture model: squared error plus λ times the bits of the prior that is trained alongside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from fsqcodec.checkpoints import load_visual, save_model
+from fsqcodec.residual import ResidualFSQ
+from fsqcodec.visual.context import Layout
+from fsqcodec.visual.model import VisualConfig, VisualModel
+from fsqcodec.visual.prior import VisualPrior
+from torch import Tensor
+
+from .config import VisualTrainConfig
+from .loop import Weigh
+from .prior import code_lengths, rate
+from .visual_data import VisualCrops
+from .visual_prior import VisualPriorNetwork
+from .visual_validation import VisualValidation
+
+
+class VisualTask:
+    """See `loop.Task`."""
+
+    unit = "megapixels"
+
+    def __init__(
+        self, config: VisualTrainConfig, device: torch.device, notify: Callable[[str], None]
+    ) -> None:
+        self.config = config
+        self.model, self.prior = _starting_point(config)
+        shape = self.model.config
+        self.layout = Layout.of(shape)
+        layers = (shape.stages_per_layer, self.layout.layers)
+        optim, data = config.optim, config.data
+        self.data = VisualCrops(
+            data, optim.batch, shape.qualities, layers, optim.dropout, config.seed, notify
+        )
+        self.per_item = ((1 - data.clips) * data.crop**2 + data.clips * 2 * data.clip_crop**2) / 1e6
+        self.facts = {"pictures": len(self.data.pictures), "clips": len(self.data.clips)}
+        low, high = config.loss.lambdas
+        steps = torch.arange(shape.qualities, device=device) / max(1, shape.qualities - 1)
+        self.lambdas = low * (high / low) ** steps
+
+    def begin(self, prior: Any, progress: float) -> None:
+        """From a share of the steps on, the prior computes in the steps of its integers."""
+        if progress >= self.config.quantize_from:
+            prior.quantize()
+
+    def loss(
+        self, model: Any, prior: Any, batch: dict[str, Tensor], weigh: Weigh, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """λ · squared error + bits of the kept layers, both a picture element, and the prior's own bits."""
+        frames = batch["frames"].float() / 127.5 - 1
+        count = frames.shape[1]
+        x = frames.flatten(0, 1)
+        quality, stages = (batch[name].repeat_interleave(count) for name in ("quality", "stages"))
+        y, tokens, z = model(x, quality, stages)
+        error = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
+        quantizer: ResidualFSQ = self.model.quantizer
+        digits, places = split_digits(quantizer, tokens, z)
+        exact = torch.autocast(x.device.type, enabled=not prior_is_quantized(prior), dtype=torch.bfloat16)
+        with exact:
+            logits = self._logits(prior, digits, places, batch["quality"], count)
+        bits, pressure = (
+            term.sum((1, 2, 4)) / x[0, ..., 0].numel()  # bits a picture element of each layer, (B·T, layers)
+            for term in rate(code_lengths(logits), self._by_layer(digits).long() + self.layout.levels // 2,
+                             self._by_layer(places) + self.layout.levels // 2)
+        )  # fmt: skip
+        per_layer = self.model.config.stages_per_layer
+        kept = torch.arange(self.layout.layers, device=stages.device) < stages[:, None] // per_layer
+        spent = (pressure * kept).sum(1)
+        loss = (self.lambdas.to(error)[quality] * error + spent).mean()
+        full = kept.all(1) | (stages < 0)
+        shown = {
+            "loss": loss, "bpp": bits.sum(1).mean(),
+            "psnr": (10 * torch.log10(255**2 / error.clamp(min=1e-3)) * full).sum() / full.sum().clamp(min=1),
+        }  # fmt: skip
+        return loss + bits.sum(1).mean(), shown
+
+    def _logits(self, prior: Any, digits: Tensor, places: Tensor, quality: Tensor, count: int) -> Tensor:
+        """Logits (B·T, h, w, layers, channels, L); a pair's second frame sees the first."""
+        # Contexts pass gradients on through the coarsest digit, which stands for the whole value.
+        bent = digits.clone()
+        bent[..., 0, :] = digits[..., 0, :] + (places[..., 0, :] - places[..., 0, :].detach())
+        if count == 1:
+            found: Tensor = prior(bent, quality)
+            return found
+        pairs = bent.unflatten(0, (-1, count))
+        first, second = prior(pairs[:, 0], quality), prior(pairs[:, 1], quality, pairs[:, 0])
+        return torch.stack([first, second], 1).flatten(0, 1)
+
+    def _by_layer(self, x: Tensor) -> Tensor:
+        """(B, h, w, passes, D) → (B, h, w, layers, channels of a layer)."""
+        return x.unflatten(-1, (self.layout.slices, -1)).flatten(3, 4)
+
+    def judge(self) -> VisualValidation | None:
+        """Scores on the development pictures among the configured ones."""
+        return VisualValidation.of_media(self.config.validate, self) if self.config.validate else None
+
+    def publish(
+        self, path: Path, model: VisualModel, prior: Any, provenance: dict[str, Any], last: bool
+    ) -> None:
+        """Write the model; with its prior in integers once that computes in their steps."""
+        exported = VisualPrior(prior.export(), model.config, seal=True) if prior.scales else None
+        save_model(path, model, {"train": provenance}, prior=exported)
+
+
+def prior_is_quantized(prior: Any) -> bool:
+    """Whether a prior, perhaps wrapped for several processes, needs all bits of float32."""
+    return bool(getattr(prior, "module", prior).scales)
+
+
+def split_digits(quantizer: ResidualFSQ, tokens: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred digits and unrounded places, float32 (B, h, w, passes, D), of tokens and their latents."""
+    middle = max(quantizer.group_levels) // 2
+
+    def by_pass(x: Tensor) -> Tensor:
+        return x.flatten(-2).unflatten(-1, (quantizer.passes, -1)).float() - middle
+
+    return by_pass(quantizer.stage_digits(tokens)), by_pass(quantizer.positions(z))
+
+
+def _starting_point(config: VisualTrainConfig) -> tuple[VisualModel, VisualPriorNetwork]:
+    """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
+    donor = load_visual(config.init).model if config.init else None
+    shape = VisualConfig.from_dict({**(donor.config.to_dict() if donor else {}), **config.model})
+    model = VisualModel(shape)
+    if donor:
+        own = model.state_dict()
+        fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
+        model.load_state_dict(fitting, strict=False)
+    return model, VisualPriorNetwork(shape)

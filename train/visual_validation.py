@@ -1,0 +1,112 @@
+"""Scores of a picture model on development pictures: bits and PSNR by quality, and the distance to JPEG."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fsqcodec.visual.model import STRIDE, VisualModel
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from .data import list_media
+from .visual_data import is_development, read_cached
+
+_MOST = 16
+"""Pictures that are looked at."""
+_JPEG = (10, 20, 35, 50, 65, 80, 90)
+
+Curve = NDArray[np.float64]
+"""Rate and quality of one codec, (points, 2)."""
+
+
+class VisualValidation:
+    """Mean bits a picture element and RGB-PSNR over pictures, by quality."""
+
+    def __init__(self, pictures: list[NDArray[np.uint8]], task: Any) -> None:
+        self.pictures, self.task = pictures, task
+        points = [[_jpeg(picture, quality) for quality in _JPEG] for picture in pictures]
+        self.jpeg: Curve = np.mean(points, axis=0)
+
+    @classmethod
+    def of_media(cls, media: str, task: Any) -> VisualValidation:
+        """Development pictures of a folder or glob, cut to whole latent positions."""
+        files = [file for file in list_media(media) if is_development(file)][:_MOST]
+        pictures = [read_cached(file, Path(task.config.data.cache))[0] for file in files]
+        return cls(
+            [p[: p.shape[0] // STRIDE * STRIDE, : p.shape[1] // STRIDE * STRIDE] for p in pictures], task
+        )
+
+    @torch.no_grad()
+    def score(self, model: VisualModel) -> dict[str, float]:
+        """`bpp_Q` and `psnr_Q` for some qualities, and the Bjøntegaard rate difference to JPEG in per cent."""
+        count = model.config.qualities
+        qualities = sorted({round(i * (count - 1) / 4) for i in range(5)})
+        points = np.array(
+            [np.mean([self._point(model, p, q) for p in self.pictures], axis=0) for q in qualities]
+        )
+        scores = {f"bpp_{q}": float(points[i, 0]) for i, q in enumerate(qualities)}
+        scores |= {f"psnr_{q}": float(points[i, 1]) for i, q in enumerate(qualities)}
+        difference = bjontegaard_rate(self.jpeg, points)
+        return scores | ({} if difference is None else {"bd_jpeg": difference})
+
+    def _point(self, model: VisualModel, picture: NDArray[np.uint8], quality: int) -> tuple[float, float]:
+        x, y, tokens, z = self._reconstruct(model, picture, quality)
+        from .visual_task import split_digits
+
+        digits, _ = split_digits(model.quantizer, tokens, z)
+        prior, task = self.task.prior, self.task
+        logits = prior(digits, torch.tensor([quality]))
+        lengths = -torch.log_softmax(logits, -1) / np.log(2)
+        chosen = task._by_layer(digits).long() + task.layout.levels // 2
+        bits = float(lengths.gather(-1, chosen[..., None]).sum())
+        error = float((y - x).square().mean()) * 127.5**2
+        return bits / x[0, ..., 0].numel(), 10 * np.log10(255**2 / max(error, 1e-3))
+
+    @staticmethod
+    def _reconstruct(
+        model: VisualModel, picture: NDArray[np.uint8], quality: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x = torch.from_numpy(picture[None].astype(np.float32)) / 127.5 - 1
+        y, tokens, z = model(x, torch.tensor([quality]), torch.tensor([model.quantizer.stages]))
+        rounded = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+        return x, rounded, tokens, z
+
+    @torch.no_grad()
+    def write_samples(self, model: VisualModel, writer: SummaryWriter, step: int) -> None:
+        """Two pictures at the lowest and at the highest quality to TensorBoard."""
+        for i, picture in enumerate(self.pictures[:2]):
+            for quality in (0, model.config.qualities - 1):
+                _, y, _, _ = self._reconstruct(model, picture, quality)
+                writer.add_image(f"picture{i}/q{quality}", (y[0] + 1) / 2, step, dataformats="HWC")
+
+
+def _jpeg(picture: NDArray[np.uint8], quality: int) -> tuple[float, float]:
+    """Bits a picture element and PSNR of libjpeg-turbo, optimised, 4:2:0."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, optimize=True, subsampling="4:2:0")
+    back = np.asarray(Image.open(file), np.float64)
+    error = np.square(back - picture).mean()
+    return len(file.getvalue()) * 8 / picture[..., 0].size, 10 * np.log10(255**2 / max(error, 1e-3))
+
+
+def bjontegaard_rate(reference: Curve, curve: Curve) -> float | None:
+    """Mean difference in rate at equal quality, in per cent (Bjøntegaard 2001, by PCHIP); None without overlap."""
+    fits = []
+    for points in (reference, curve):
+        ordered = points[np.argsort(points[:, 1])]
+        if (np.diff(ordered[:, 1]) <= 0).any():
+            return None
+        fits.append(PchipInterpolator(ordered[:, 1], np.log(ordered[:, 0])))
+    low = max(reference[:, 1].min(), curve[:, 1].min())
+    high = min(reference[:, 1].max(), curve[:, 1].max())
+    if high <= low:
+        return None
+    area = [float(fit.integrate(low, high)) / (high - low) for fit in fits]
+    return float(100 * (np.exp(area[1] - area[0]) - 1))
