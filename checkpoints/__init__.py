@@ -18,6 +18,7 @@ from fsqcodec.codec import STAGES_PER_LAYER, Codec
 from fsqcodec.errors import ModelError
 from fsqcodec.prior import Prior
 from fsqcodec.tables import StaticTables
+from fsqcodec.visual.codec import VisualCodec
 from fsqcodec.visual.model import VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
 from numpy.typing import NDArray
@@ -183,14 +184,23 @@ def token_hash(model: AudioModel | VisualModel) -> bytes:
     return digest.digest()[:8]
 
 
-def load(name: str | Path = DEFAULT) -> Codec:
+def load(name: str | Path = DEFAULT) -> Any:
     """Open a shipped model by name, or a model file by path.
 
+    Returns:
+        a `fsqcodec.Codec` for sound, a `fsqcodec.VisualCodec` for pictures.
+
     Raises:
-        ModelError: no such model, its file is damaged, or it has no tables yet.
+        ModelError: no such model, its file is damaged, or it is not finished.
     """
     path = find_model(name)
+    metadata = read_metadata(path)
+    if metadata.get("kind") == "visual":
+        visual, visual_prior = load_visual(path)
+        if visual_prior is None:
+            raise ModelError(f"{path}: has no prior yet; let `fsqcodec train` finish it")
+        return VisualCodec(path.stem, visual, visual_prior, token_hash(visual), metadata)
     model, tables, prior = load_model(path)
     if tables is None:
         raise ModelError(f"{path}: has no frequency tables; take a model that `fsqcodec train` wrote")
-    return Codec(path.stem, model, tables, token_hash(model), read_metadata(path), prior)
+    return Codec(path.stem, model, tables, token_hash(model), metadata, prior)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
     from .fsq import FSQ
     from .residual import ResidualFSQ
+    from .visual.codec import VisualCodec
 
 _PLACES = {
     "load": "fsqcodec.checkpoints",
@@ -29,9 +30,11 @@ _PLACES = {
     "ModelError": "fsqcodec.errors",
     "FSQ": "fsqcodec.fsq",
     "ResidualFSQ": "fsqcodec.residual",
+    "VisualCodec": "fsqcodec.visual.codec",
 }
 __all__ = [
-    "FSQ", "BitstreamError", "Codec", "Encoded", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ", "load",
+    "FSQ", "BitstreamError", "Codec", "Encoded", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ",
+    "VisualCodec", "load",
 ]  # fmt: skip
 
 

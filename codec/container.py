@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import IO
+from typing import IO, Protocol
 
 from .errors import BitstreamError
 
@@ -29,7 +29,8 @@ PACKET, INDEX, END = 0xF5, 0xF1, 0xF2
 """First bytes of a packet and of the index, and the last of the file."""
 TRAILER = 4
 """Bytes behind the index."""
-AUDIO = 0
+AUDIO, VISUAL = 0, 1
+"""Kinds of header; pictures and video have the fields of `fsqcodec.visual.header`."""
 
 MAX_HEADER = 1 << 18
 MAX_PACKET = 1 << 16
@@ -75,22 +76,41 @@ class Header:
         """Layers of a complete packet."""
         return -(-self.stages // self.stages_per_layer)
 
+    @property
+    def streams(self) -> int:
+        """Streams of packets: one a channel."""
+        return self.channels
+
+    @property
+    def max_packet(self) -> int:
+        """Bytes that a packet may claim."""
+        return MAX_PACKET
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration; None when it was not known."""
+        return None if self.samples is None else self.samples / self.sample_rate
+
+    def span(self, frames: int) -> float:
+        """Seconds of so many latent frames."""
+        return frames * self.frame_samples / self.frame_rate
+
     def pack(self) -> bytes:
         """The bytes of the header.
 
         Raises:
             BitstreamError: the tags do not fit into MAX_HEADER.
         """
+        return seal(self.fields())
+
+    def fields(self) -> bytes:
+        """The header's fields, without magic, length and crc."""
         tags = json.dumps(self.tags, ensure_ascii=False, separators=(",", ":")).encode() if self.tags else b""
         numbers = (self.frame_samples, self.frame_rate, self.sample_rate, self.channels, 0 if self.samples is None else self.samples + 1,
                    self.stages, self.stages_per_layer, self.packet_frames, int(self.mid_side))  # fmt: skip
         name = self.model.encode()
         body = varint(self.kind) + varint(len(name)) + name + self.model_hash + self.table_hash
-        body += b"".join(map(varint, numbers)) + varint(len(tags)) + tags
-        if len(body) > MAX_HEADER:
-            raise BitstreamError(f"a header of {len(body)} bytes is more than {MAX_HEADER}: shorten the tags")
-        head = MAGIC + bytes([VERSION]) + varint(len(body)) + body
-        return head + crc(head)
+        return body + b"".join(map(varint, numbers)) + varint(len(tags)) + tags
 
     @classmethod
     def unpack(cls, body: bytes) -> Header:
@@ -157,10 +177,57 @@ class Packet:
         return replace(self, layers=self.layers[:layers])
 
 
+class AnyHeader(Protocol):
+    """What `Writer` and `Reader` need to know of a header of any kind."""
+
+    model: str
+    model_hash: bytes
+    table_hash: bytes
+    stages_per_layer: int
+
+    @property
+    def layers(self) -> int:
+        """Layers of a complete packet."""
+
+    @property
+    def streams(self) -> int:
+        """Streams of packets."""
+
+    @property
+    def packet_frames(self) -> int:
+        """Frames in a packet; the last may have up to twice as many."""
+
+    @property
+    def max_packet(self) -> int:
+        """Bytes that a packet may claim."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration; None when it was not known."""
+
+    def span(self, frames: int) -> float:
+        """Seconds of so many frames of the first stream."""
+
+    def pack(self) -> bytes:
+        """The bytes of the header."""
+
+
+def seal(fields: bytes) -> bytes:
+    """A header of its fields: magic, version, length and crc around them.
+
+    Raises:
+        BitstreamError: they are longer than MAX_HEADER.
+    """
+    if len(fields) > MAX_HEADER:
+        raise BitstreamError(f"a header of {len(fields)} bytes is more than {MAX_HEADER}: shorten the tags")
+    head = MAGIC + bytes([VERSION]) + varint(len(fields)) + fields
+    return head + crc(head)
+
+
 class Writer:
     """Writes a file front to back; works on pipes."""
 
-    def __init__(self, file: IO[bytes], header: Header) -> None:
+    def __init__(self, file: IO[bytes], header: AnyHeader) -> None:
         self._file, self._entries, self._at, self._start = file, [0], 0, 0
         self._index = b""
         self._put(header.pack())

@@ -13,17 +13,19 @@ from .container import (
     MAGIC,
     MAX_FRAMES,
     MAX_HEADER,
-    MAX_PACKET,
     PACKET,
     SMALLEST_PACKET,
     TRAILER,
     VERSION,
+    VISUAL,
+    AnyHeader,
     Header,
     Packet,
     crc,
     read_varint,
 )
 from .errors import BitstreamError
+from .visual.header import VisualHeader
 
 
 class Reader:
@@ -92,7 +94,7 @@ class Reader:
             self._window = b""
         return self._first
 
-    def _read_header(self) -> Header:
+    def _read_header(self) -> AnyHeader:
         start = len(MAGIC) + 1
         if not self._fill(start) or self._window[: len(MAGIC)] != MAGIC:
             raise self.error(0, "not an .fsq file", "encode a media file first with `fsqcodec encode`")
@@ -109,7 +111,8 @@ class Reader:
         if crc(self._window[: at + size]) != self._window[at + size : at + size + 4]:
             raise self.error(at, "the header is damaged", "get the file again from its source")
         try:
-            header = Header.unpack(self._window[at : at + size])
+            kind: type[Header] | type[VisualHeader] = VisualHeader if self._window[at] == VISUAL else Header
+            header = kind.unpack(self._window[at : at + size])
         except ValueError as error:
             raise self.error(at, f"header: {error}", "get the file again from its source") from None
         self._skip(at + size + 4)
@@ -117,7 +120,7 @@ class Reader:
 
     def __iter__(self) -> Iterator[Packet]:
         """Packets as they come; the last frames of each stream are remembered to check their order."""
-        ahead = [self._first] * self.header.channels
+        ahead = [self._first] * self.header.streams
         lost_before = 0
         while True:
             packet, size, problem = self._next()
@@ -154,7 +157,7 @@ class Reader:
             return None, 0, "no packet begins here"
         self._fill(6)
         try:
-            size, at = read_varint(self._window, 1, MAX_PACKET if kind == PACKET else 1 << 24)
+            size, at = read_varint(self._window, 1, self.header.max_packet if kind == PACKET else 1 << 24)
         except ValueError as error:
             return None, 0, f"packet: {error}"
         if not self._fill(at + size + 4):
@@ -175,13 +178,13 @@ class Reader:
             return None, 0, f"packet: {error}"
 
     def _parse_packet(self, body: bytes) -> Packet:
-        stream, at = read_varint(body, 0, self.header.channels - 1)
+        stream, at = read_varint(body, 0, self.header.streams - 1)
         start, at = read_varint(body, at, 1 << 48)
         frames, at = read_varint(body, at, min(MAX_FRAMES, 2 * self.header.packet_frames))
         count, at = read_varint(body, at, self.header.layers)
         sizes = []
         for _ in range(count - 1):
-            size, at = read_varint(body, at, MAX_PACKET)
+            size, at = read_varint(body, at, self.header.max_packet)
             sizes.append(size)
         if not frames or not count or at + sum(sizes) > len(body):
             raise ValueError("its layers do not fit into it")
@@ -197,47 +200,53 @@ class Reader:
 class Survey:
     """Where the bytes of a file go."""
 
-    header: Header
+    header: AnyHeader
     seconds: float
     """Duration; of the packets where the header does not tell."""
     packets: int
     total: int
     """Bytes of the file."""
     layers: tuple[int, ...]
-    """Bytes of each layer, over all packets."""
+    """Bytes of each layer, over all packets; in a video, of its pictures."""
+    sound: int
+    """Bytes of a video's sound."""
+    frames: int
+    """Frames of the first stream."""
     complete: bool
     """Whether the file has its end."""
 
     @property
     def overhead(self) -> int:
         """Bytes of header, packet heads, checksums and index."""
-        return self.total - sum(self.layers)
+        return self.total - sum(self.layers) - self.sound
 
     def kbps(self, size: int | None = None) -> float:
         """Average kbit/s of `size` bytes, of the whole file by default."""
         return (self.total if size is None else size) * 8 / 1000 / self.seconds if self.seconds else 0.0
 
+    def size(self, layers: int) -> int:
+        """Bytes of the file with so many layers."""
+        return self.overhead + self.sound + sum(self.layers[:layers])
+
     def layers_within(self, kbps: float) -> int:
         """How many layers fit into an average bitrate, at least one."""
-        sizes = [self.overhead + sum(self.layers[: n + 1]) for n in range(len(self.layers))]
-        return max(1, sum(self.kbps(size) <= kbps for size in sizes))
+        return max(1, sum(self.kbps(self.size(n + 1)) <= kbps for n in range(len(self.layers))))
 
 
 def survey(reader: Reader) -> Survey:
     """Read a file's packets, decoding nothing."""
-    layers, packets, frames = [0] * reader.header.layers, 0, 0
+    header = reader.header
+    layers, packets, frames, sound = [0] * header.layers, 0, 0, 0
     for packet in reader:
-        packets, frames = packets + 1, max(frames, packet.start + packet.frames)
+        packets += 1
+        if isinstance(header, VisualHeader) and packet.stream:
+            sound += sum(map(len, packet.layers))
+            continue
+        frames = max(frames, packet.start + packet.frames)
         for i, layer in enumerate(packet.layers):
             layers[i] += len(layer)
-    header = reader.header
-    known = header.samples is not None
-    seconds = (
-        (header.samples or 0) / header.sample_rate
-        if known
-        else frames * header.frame_samples / header.frame_rate
-    )
-    return Survey(header, seconds, packets, reader.position, tuple(layers), reader.complete)
+    seconds = header.span(frames) if header.seconds is None else header.seconds
+    return Survey(header, seconds, packets, reader.position, tuple(layers), sound, frames, reader.complete)
 
 
 def read_index(file: IO[bytes]) -> list[tuple[int, int]] | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from fsqcodec.checkpoints import load_visual, save_model
-from fsqcodec.residual import ResidualFSQ
 from fsqcodec.visual.context import Layout
 from fsqcodec.visual.model import VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
@@ -44,6 +43,8 @@ class VisualTask:
         low, high = config.loss.lambdas
         steps = torch.arange(shape.qualities, device=device) / max(1, shape.qualities - 1)
         self.lambdas = low * (high / low) ** steps
+        # Without weights the highest quality, whose loss is twenty times that of the lowest, would rule the network.
+        self.weights = ((low * high) ** 0.5 / self.lambdas) ** 0.5
 
     def begin(self, prior: Any, progress: float) -> None:
         """From a share of the steps on, the prior computes in the steps of its integers."""
@@ -60,8 +61,7 @@ class VisualTask:
         quality, stages = (batch[name].repeat_interleave(count) for name in ("quality", "stages"))
         y, tokens, z = model(x, quality, stages)
         error = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
-        quantizer: ResidualFSQ = self.model.quantizer
-        digits, places = split_digits(quantizer, tokens, z)
+        digits, places = self.model.digits(tokens), self.model.places(z)
         exact = torch.autocast(x.device.type, enabled=not prior_is_quantized(prior), dtype=torch.bfloat16)
         with exact:
             logits = self._logits(prior, digits, places, batch["quality"], count)
@@ -73,7 +73,7 @@ class VisualTask:
         per_layer = self.model.config.stages_per_layer
         kept = torch.arange(self.layout.layers, device=stages.device) < stages[:, None] // per_layer
         spent = (pressure * kept).sum(1)
-        loss = (self.lambdas.to(error)[quality] * error + spent).mean()
+        loss = (self.weights[quality] * (self.lambdas[quality] * error + spent)).mean()
         full = kept.all(1) | (stages < 0)
         shown = {
             "loss": loss, "bpp": bits.sum(1).mean(),
@@ -112,16 +112,6 @@ class VisualTask:
 def prior_is_quantized(prior: Any) -> bool:
     """Whether a prior, perhaps wrapped for several processes, needs all bits of float32."""
     return bool(getattr(prior, "module", prior).scales)
-
-
-def split_digits(quantizer: ResidualFSQ, tokens: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Centred digits and unrounded places, float32 (B, h, w, passes, D), of tokens and their latents."""
-    middle = max(quantizer.group_levels) // 2
-
-    def by_pass(x: Tensor) -> Tensor:
-        return x.flatten(-2).unflatten(-1, (quantizer.passes, -1)).float() - middle
-
-    return by_pass(quantizer.stage_digits(tokens)), by_pass(quantizer.positions(z))
 
 
 def _starting_point(config: VisualTrainConfig) -> tuple[VisualModel, VisualPriorNetwork]:

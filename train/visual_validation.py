@@ -57,10 +57,8 @@ class VisualValidation:
         return scores | ({} if difference is None else {"bd_jpeg": difference})
 
     def _point(self, model: VisualModel, picture: NDArray[np.uint8], quality: int) -> tuple[float, float]:
-        x, y, tokens, z = self._reconstruct(model, picture, quality)
-        from .visual_task import split_digits
-
-        digits, _ = split_digits(model.quantizer, tokens, z)
+        x, y, tokens = self._reconstruct(model, picture, quality)
+        digits = model.digits(tokens)
         prior, task = self.task.prior, self.task
         logits = prior(digits, torch.tensor([quality]))
         lengths = -torch.log_softmax(logits, -1) / np.log(2)
@@ -72,18 +70,18 @@ class VisualValidation:
     @staticmethod
     def _reconstruct(
         model: VisualModel, picture: NDArray[np.uint8], quality: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         x = torch.from_numpy(picture[None].astype(np.float32)) / 127.5 - 1
-        y, tokens, z = model(x, torch.tensor([quality]), torch.tensor([model.quantizer.stages]))
+        y, tokens, _ = model(x, torch.tensor([quality]), torch.tensor([model.quantizer.stages]))
         rounded = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-        return x, rounded, tokens, z
+        return x, rounded, tokens
 
     @torch.no_grad()
     def write_samples(self, model: VisualModel, writer: SummaryWriter, step: int) -> None:
         """Two pictures at the lowest and at the highest quality to TensorBoard."""
         for i, picture in enumerate(self.pictures[:2]):
             for quality in (0, model.config.qualities - 1):
-                _, y, _, _ = self._reconstruct(model, picture, quality)
+                _, y, _ = self._reconstruct(model, picture, quality)
                 writer.add_image(f"picture{i}/q{quality}", (y[0] + 1) / 2, step, dataformats="HWC")
 
 

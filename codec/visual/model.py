@@ -153,6 +153,18 @@ class VisualModel(nn.Module):
         self.encoder = Encoder(config, self.quantizer.channels)
         self.decoder = Decoder(config, self.quantizer.channels)
 
+    def digits(self, tokens: Tensor) -> Tensor:
+        """Centred digits float32 (..., passes, D), 0 in the middle cell, of tokens int64 (..., stages)."""
+        return self.centred(self.quantizer.stage_digits(tokens))
+
+    def places(self, z: Tensor) -> Tensor:
+        """Unrounded centred digits float32 (..., passes, D) of latents (..., D), with gradients."""
+        return self.centred(self.quantizer.positions(z))
+
+    def centred(self, x: Tensor) -> Tensor:
+        """Digits by stage (..., stages, d) as centred digits by pass float32 (..., passes, D)."""
+        return x.flatten(-2).unflatten(-1, (self.quantizer.passes, -1)).float() - self.config.levels[0] // 2
+
     def forward(self, x: Tensor, quality: Tensor, stages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct a batch for training.
 

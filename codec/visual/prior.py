@@ -8,7 +8,7 @@ dozen matrix products a frame and never a loop over positions.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ KINDS = ("around", "point", "beside", "before")
 """Kinds of context, each with a matrix in every layer."""
 Coders = Sequence[rangecoder.Encoder | rangecoder.ReferenceEncoder]
 Decoders = Sequence[rangecoder.Decoder | rangecoder.ReferenceDecoder]
+Find = Callable[[int, Tensor, Tensor, rangecoder.Frequencies], Tensor]
+"""Levels of a step, from the layer, the digits so far, the fields (h, w) of the step, and its frequencies."""
+THRIFT = 0.1
+"""Squared cells that a bit is worth where uniform quantization is at its best: ln 2 / 6 (Gish and Pierce 1968)."""
 _ANSWER_SIDE = 3
 
 
@@ -163,20 +167,40 @@ class VisualPrior:
 
     # frames
 
-    def encode(self, coders: Coders, digits: Tensor, before: Tensor | None, quality: int) -> None:
-        """Code one frame: layer k into coder k, for as many layers as there are coders.
+    def encode(
+        self, coders: Coders, values: Tensor, before: Tensor | None, quality: int, thrift: float = THRIFT
+    ) -> Tensor:
+        """Choose and code the digits of one frame: layer k into coder k, as many layers as there are coders.
+
+        Digits are chosen for least error plus `thrift` times their bits (rate-distortion optimised quantization,
+        Ramchandran and Vetterli 1994), one after the other, each given those before it.
 
         Args:
             coders: range encoders of the layers.
-            digits: of the frame.
+            values: of the frame, in cells of the finest grid, not rounded: float32 (h, w, D).
             before: digits of the frame before; None for the first.
             quality: 0 … qualities - 1.
+            thrift: squared cells that a bit is worth; 0 rounds to the nearest cell.
+
+        Returns:
+            the digits (h, w, passes, D).
         """
-        for k, coder in enumerate(coders):
-            logits, own = self._logits(k, digits, before, quality), self._own(k, digits)
-            for fields in self._fields(k, *digits.shape[:2]):
-                symbols = (own[fields].flatten() + self.layout.levels // 2).int().numpy()
-                coder.push(symbols, self._rows(logits[fields]))
+        layout = self.layout
+        levels = torch.arange(layout.levels) - layout.levels // 2
+
+        def choose(layer: int, digits: Tensor, fields: Tensor, rows: rangecoder.Frequencies) -> Tensor:
+            number, first = layout.place(layer)
+            own = slice(first, first + layout.width)
+            rest = values[..., own][fields] - layout.known(digits, number, 0)[..., own][fields]
+            unit = layout.unit(number)
+            # Later passes reach all of a cell: what lies inside costs nothing yet.
+            error = ((rest[..., None] - unit * levels).abs() - unit // 2).clamp(min=0).square()
+            bits = -torch.log2(torch.from_numpy(rows).float() / rangecoder.TOTAL).view_as(error)
+            found = (error + thrift * bits).argmin(-1)
+            coders[layer].push(found.flatten().int().numpy(), rows)
+            return found
+
+        return self._frame(len(coders), values.shape[0], values.shape[1], before, quality, choose)
 
     def decode(
         self, decoders: Decoders, height: int, width: int, before: Tensor | None, quality: int
@@ -186,9 +210,20 @@ class VisualPrior:
         Raises:
             BitstreamError: no encoder wrote these messages.
         """
+
+        def read(layer: int, digits: Tensor, fields: Tensor, rows: rangecoder.Frequencies) -> Tensor:
+            return torch.from_numpy(decoders[layer].pull(rows)).view(-1, self.layout.width)
+
+        return self._frame(len(decoders), height, width, before, quality, read)
+
+    @torch.inference_mode()
+    def _frame(
+        self, layers: int, height: int, width: int, before: Tensor | None, quality: int, find: Find
+    ) -> Tensor:
+        """Digits of a frame, step by step; `find` tells the levels (positions, channels) of a step."""
         layout = self.layout
         digits = torch.zeros(height, width, layout.passes, layout.channels)
-        for k, coder in enumerate(decoders):
+        for k in range(layers):
             own = self._own(k, digits)
             with exact.exact_products():
                 sums = self._sums(k, digits, before, quality)
@@ -198,8 +233,7 @@ class VisualPrior:
                         assert beside is not None
                         sums = sums + beside
                     rows = self._rows(self._rest(k, sums[fields]))
-                    symbols = torch.from_numpy(coder.pull(rows)).float() - layout.levels // 2
-                    own[fields] = symbols.reshape(-1, layout.width)
+                    own[fields] = find(k, digits, fields, rows).float() - layout.levels // 2
         return digits
 
     def bits(self, digits: Tensor, before: Tensor | None, quality: int) -> NDArray[np.float64]:

@@ -1,0 +1,277 @@
+"""The picture codec: RGB frames to packets and back, one group of frames at a time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import rangecoder
+from ..container import Packet, Writer
+from ..errors import BitstreamError, ModelError
+from ..frames import Picture
+from ..reader import Reader
+from ..stills import from_png, to_png
+from .header import Side, VisualHeader
+from .model import STRIDE, VisualModel
+from .prior import VisualPrior
+
+GROUP = 32
+"""Frames in a packet, at most."""
+_STRIP = 1 << 22
+"""Picture elements that the networks see at once."""
+_CUT = 28.0
+"""Mean difference of neighbouring frames, of 255, that begins a new group."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video and when it is shown."""
+
+    picture: Picture
+    time: int = 0
+    """Ticks."""
+    alpha: NDArray[np.uint8] | None = None
+    """Opacity (H, W); opaque when None."""
+
+
+class VisualCodec:
+    """Encodes and decodes pictures and video with one model. Made by `fsqcodec.load`.
+
+    Example:
+        >>> import fsqcodec, numpy as np
+        >>> codec = fsqcodec.load("visual")
+        >>> picture = np.full((50, 70, 3), 128, np.uint8)
+        >>> data = codec.encode_picture(picture, quality=4)
+        >>> codec.decode_picture(data).shape
+        (50, 70, 3)
+    """
+
+    def __init__(
+        self, name: str, model: VisualModel, prior: VisualPrior, model_hash: bytes, metadata: dict[str, Any]
+    ) -> None:
+        self.name, self.model, self.prior = name, model.eval(), prior
+        self.model_hash, self.metadata = model_hash, metadata
+
+    @property
+    def qualities(self) -> int:
+        """Number of qualities; 1 is the lowest."""
+        return self.model.config.qualities
+
+    @property
+    def stages(self) -> int:
+        """Stages of the quantizer."""
+        return self.model.quantizer.stages
+
+    # pictures ↔ digits
+
+    @torch.inference_mode()
+    def analyse(self, picture: Picture, quality: int) -> Tensor:
+        """Latents of an RGB picture (H, W, 3) at quality 1 …, in cells of the finest grid, not rounded: (h, w, D)."""
+        height, width = picture.shape[:2]
+        padding = ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
+        padded = torch.from_numpy(np.pad(picture, padding, mode="edge"))
+        wanted = torch.tensor([quality - 1])
+        parts = []
+        for first, last, before, after in self._strips(padded.shape[0] // STRIDE, padded.shape[1] // STRIDE):
+            rows = padded[(first - before) * STRIDE : (last + after) * STRIDE]
+            z = self.model.encoder(rows[None].float() / 127.5 - 1, wanted)
+            parts.append(torch.tanh(z[0, before : before + last - first]))
+        layout = self.prior.layout
+        return torch.cat(parts) * (layout.levels**layout.passes / 2)
+
+    @torch.inference_mode()
+    def synthesise(self, digits: Tensor, quality: int, height: int, width: int) -> Picture:
+        """RGB picture (height, width, 3) of centred digits (h, w, passes, D)."""
+        layout = self.prior.layout
+        values = layout.known(digits, layout.passes, 0) * (2 / layout.levels**layout.passes)
+        wanted = torch.tensor([quality - 1])
+        parts = []
+        for first, last, before, after in self._strips(*digits.shape[:2]):
+            y = self.model.decoder(values[None, first - before : last + after], wanted)[0]
+            y = y[before * STRIDE : (before + last - first) * STRIDE]
+            parts.append(((y + 1) * 127.5).round().clamp(0, 255).byte())
+        picture: Picture = torch.cat(parts)[:height, :width].numpy()
+        return picture
+
+    def _strips(self, rows: int, columns: int) -> Iterator[tuple[int, int, int, int]]:
+        """Bands of latent rows that bound memory: first, last, and rows of surroundings above and below.
+
+        The surroundings are all that the networks look at, so bands join without a seam.
+        """
+        size, halo = max(1, _STRIP // (columns * STRIDE**2)), self.model.config.halo
+        for first in range(0, rows, size):
+            last = min(rows, first + size)
+            yield first, last, min(halo, first), min(halo, rows - last)
+
+    # groups of frames ↔ packets
+
+    def encode_group(
+        self, frames: Sequence[Frame], start: int, quality: int, stages: int | None = None
+    ) -> Packet:
+        """A packet of a group of frames; the first one does not look back.
+
+        Args:
+            frames: of one size.
+            start: number of the first.
+            quality: 1 … qualities.
+            stages: write this many stages (all when None).
+        """
+        per_layer = self.model.config.stages_per_layer
+        coders = [rangecoder.encoder() for _ in range(-(-(stages or self.stages) // per_layer))]
+        before: Tensor | None = None
+        for values in _ahead(lambda f: self.analyse(f.picture, quality), frames):
+            before = self.prior.encode(coders, values, before, quality - 1)
+        alpha = b""
+        if any(frame.alpha is not None for frame in frames):
+            planes = [frame.alpha if frame.alpha is not None else np.full(frame.picture.shape[:2], 255, np.uint8)
+                      for frame in frames]  # fmt: skip
+            alpha = to_png(np.concatenate(planes))
+        side = Side(quality, tuple(frame.time for frame in frames), alpha)
+        return Packet(0, start, len(frames), (side.pack(), *(coder.finish() for coder in coders)))
+
+    def decode_group(
+        self, packet: Packet, header: VisualHeader, stages: int | None = None
+    ) -> Iterator[Frame]:
+        """The frames of a packet, decoded from at most `stages` stages.
+
+        Raises:
+            BitstreamError: a layer is damaged.
+        """
+        per_layer = header.stages_per_layer
+        try:
+            side = Side.unpack(packet.layers[0], packet.frames)
+            if not 1 <= side.quality <= self.qualities:
+                raise ValueError(f"quality {side.quality} is beyond the model's {self.qualities}")
+            alpha = self._alpha(side, header, packet.frames)
+        except ValueError as error:
+            raise BitstreamError(f"side information: {error}") from None
+        wanted = min(stages or header.stages, header.stages)
+        decoders = [rangecoder.decoder(m) for m in packet.layers[1 : 1 + -(-wanted // per_layer)]]
+        size = (-(-header.height // STRIDE), -(-header.width // STRIDE))
+
+        def digits() -> Iterator[Tensor]:
+            before: Tensor | None = None
+            for _ in range(packet.frames):
+                before = self.prior.decode(decoders, *size, before, side.quality - 1)
+                yield before
+
+        pictures = _ahead(lambda d: self.synthesise(d, side.quality, header.height, header.width), digits())
+        for i, picture in enumerate(pictures):
+            yield Frame(picture, side.times[i], None if alpha is None else alpha[i])
+
+    @staticmethod
+    def _alpha(side: Side, header: VisualHeader, frames: int) -> NDArray[np.uint8] | None:
+        if not side.transparency:
+            return None
+        planes = from_png(side.transparency)
+        if planes.shape != (frames * header.height, header.width):
+            raise ValueError("transparency of another size")
+        return planes.reshape(frames, header.height, header.width)
+
+    def groups(self, frames: Iterable[Frame], most: int = GROUP) -> Iterator[list[Frame]]:
+        """Groups of at most `most` frames; a scene cut begins a new one."""
+        group: list[Frame] = []
+        thumbnail: NDArray[np.float32] | None = None
+        for frame in frames:
+            step = max(1, min(frame.picture.shape[:2]) // 48)
+            small = frame.picture[::step, ::step].astype(np.float32)
+            cut = thumbnail is not None and float(np.abs(small - thumbnail).mean()) > _CUT
+            if group and (cut or len(group) == most):
+                yield group
+                group = []
+            group.append(frame)
+            thumbnail = small
+        if group:
+            yield group
+
+    # files
+
+    def header(self, height: int, width: int, **facts: Any) -> VisualHeader:
+        """Header of a file of this model; `facts` are further fields of `VisualHeader`."""
+        config = self.model.config
+        settled = {"tick": Fraction(1, 25), "frame_rate": Fraction(25), "frames": 1, "stages": self.stages,
+                   "packet_frames": GROUP, **facts}  # fmt: skip
+        return VisualHeader(self.name, self.model_hash, self.prior.hash, width, height,
+                            stages_per_layer=config.stages_per_layer, **settled)  # fmt: skip
+
+    def check(self, reader: Reader) -> VisualHeader:
+        """The header of a file of pictures that was made with this model.
+
+        Raises:
+            ModelError: it was made with another.
+            BitstreamError: it holds sound only.
+        """
+        header = reader.header
+        if not isinstance(header, VisualHeader):
+            raise BitstreamError(f"{reader.name}: holds sound and no pictures")
+        if (header.model_hash, header.table_hash) != (self.model_hash, self.prior.hash):
+            made, ours = header.model_hash + header.table_hash, self.model_hash + self.prior.hash
+            raise ModelError(
+                f"{reader.name}: made with model {header.model} {made.hex()}, "
+                f"this is {self.name} {ours.hex()}; give the model it was made with by --model"
+            )
+        return header
+
+    def encode_picture(
+        self, picture: Picture, quality: int = 5, alpha: NDArray[np.uint8] | None = None
+    ) -> bytes:
+        """The bytes of a `.fsq` file of one RGB picture uint8 (H, W, 3).
+
+        Args:
+            picture: the picture.
+            quality: 1 (smallest) … `qualities`.
+            alpha: opacity uint8 (H, W), kept without loss.
+
+        Raises:
+            ValueError: there is no such quality.
+        """
+        if not 1 <= quality <= self.qualities:
+            raise ValueError(f"quality must be 1 … {self.qualities}")
+        file = io.BytesIO()
+        header = self.header(*picture.shape[:2], still=True, packet_frames=1, transparent=alpha is not None)
+        writer = Writer(file, header)
+        writer.write(self.encode_group([Frame(picture, 0, alpha)], 0, quality))
+        writer.finish()
+        return file.getvalue()
+
+    def decode_picture(self, data: bytes, stages: int | None = None) -> Picture:
+        """The first picture of a `.fsq` file, RGB uint8 (H, W, 3), or RGBA where it is transparent.
+
+        Raises:
+            BitstreamError: the data are damaged, or hold no picture.
+            ModelError: they were made with another model.
+        """
+        reader = Reader(io.BytesIO(data), "bytes")
+        header = self.check(reader)
+        for packet in reader:
+            if packet.stream == 0:
+                frame = next(self.decode_group(packet, header, stages))
+                if frame.alpha is None:
+                    return frame.picture
+                return np.concatenate([frame.picture, frame.alpha[..., None]], -1)
+        raise reader.error(reader.position, "holds no picture")
+
+
+def _ahead(work: Any, items: Iterable[Any]) -> Iterator[Any]:
+    """`work` of every item in order, one item ahead in another thread where torch may use more than one."""
+    if torch.get_num_threads() == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for item in items:
+            following = pool.submit(work, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
