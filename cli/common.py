@@ -33,7 +33,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace file
 Jobs = Annotated[int, typer.Option(min=1, help="Files worked on at once, a process each.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what each file became.")]
-DEFAULT_MODEL = "speech-24k"
+PictureModel = Annotated[str, typer.Option(help="Model for pictures and video.")]
+DEFAULT_MODEL, DEFAULT_PICTURE_MODEL = "speech-24k", "visual"
 
 
 def fail(message: str) -> int:
@@ -203,7 +204,7 @@ def _guarded(work: Callable[..., str], task: Task, progress: Any, options: dict[
 
 @contextmanager
 def file_progress(count: int, quiet: bool) -> Iterator[tuple[Callable[[], None], Any]]:
-    """Bars of files and of seconds within a file, with real-time factor and time left; terminals only."""
+    """Bars of files and of what is done within a file, with real-time factor and time left; terminals only."""
     if quiet or not console.is_terminal:
         yield (lambda: None), None
         return
@@ -217,25 +218,29 @@ def file_progress(count: int, quiet: bool) -> Iterator[tuple[Callable[[], None],
         def advance() -> None:
             bars.advance(files)
 
-        yield advance, SecondsBar(bars)
+        yield advance, WorkBar(bars)
 
 
-class SecondsBar:
-    """The bar of the file in hand, in seconds of audio."""
+class WorkBar:
+    """The bar of the file in hand, in seconds of sound or in frames."""
 
     def __init__(self, bars: Any) -> None:
         self._bars, self._bar = bars, bars.add_task("", total=None, speed="", visible=False)
+        self._unit = "seconds"
 
-    def start(self, name: str, seconds: float | None) -> None:
-        """Begin a file of a length that may be unknown."""
-        self._bars.reset(self._bar, description=name, total=seconds, visible=True)
+    def start(self, name: str, total: float | None, unit: str = "seconds") -> None:
+        """Begin a file of a length that may be unknown, in seconds or frames."""
+        self._unit = unit
+        self._bars.reset(self._bar, description=name, total=total, visible=True)
 
-    def advance(self, seconds: float) -> None:
-        """Some more seconds are done."""
-        self._bars.advance(self._bar, seconds)
+    def advance(self, done: float) -> None:
+        """Some more seconds or frames are done."""
+        self._bars.advance(self._bar, done)
         task = self._bars.tasks[self._bar]
         if task.elapsed:
-            self._bars.update(self._bar, speed=f"{task.completed / task.elapsed:.0f}× real time")
+            speed = task.completed / task.elapsed
+            text = f"{speed:.0f}× real time" if self._unit == "seconds" else f"{speed:.1f} frames a second"
+            self._bars.update(self._bar, speed=text)
 
 
 @cache

@@ -9,11 +9,13 @@ import typer
 
 from .common import (
     DEFAULT_MODEL,
+    DEFAULT_PICTURE_MODEL,
     Inputs,
     Jobs,
     Model,
     OutDir,
     Overwrite,
+    PictureModel,
     Quiet,
     Task,
     Verbose,
@@ -25,6 +27,7 @@ from .common import (
     read_whole,
     run,
 )  # fmt: skip
+from .pictures import decode_pictures
 
 
 def decode(
@@ -45,19 +48,24 @@ def decode(
     ] = "int16",
     to: Annotated[str, typer.Option(help="Extension of the files in --out-dir.")] = ".wav",
     model: Model = DEFAULT_MODEL,
+    picture_model: PictureModel = DEFAULT_PICTURE_MODEL,
     out_dir: OutDir = None,
     jobs: Jobs = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Decode .fsq files; the output's extension says its format (.wav, .flac, .mp3, .m4a, .opus …).
+    """Decode .fsq files; the output's extension says its format.
+
+    Sound: .wav, .flac, .mp3, .m4a, .opus … Pictures: .png, .jpg, .webp … Video: .mp4, .mov (H.264), .mkv (without loss), .y4m.
 
     [bold]Examples[/bold]
 
     fsqcodec decode talk.fsq talk.wav
 
     fsqcodec decode small/ --out-dir back/ --to .flac --jobs 2
+
+    fsqcodec decode clip.fsq clip.mp4
 
     fsqcodec decode talk.fsq - --kbps 1.5 | aplay
     """
@@ -67,18 +75,20 @@ def decode(
         )
     suffix = to if to.startswith(".") else f".{to}"
     tasks = plan(inputs, out_dir, suffix, lambda file: file.suffix == ".fsq")
-    options = {"model": model, "kbps": kbps, "start": start, "duration": duration, "keep_going": keep_going, "sample_format": sample_format,
+    options = {"model": model, "picture_model": picture_model, "kbps": kbps, "start": start, "duration": duration, "keep_going": keep_going, "sample_format": sample_format,
                "overwrite": overwrite, "quiet": quiet}  # fmt: skip
     run(tasks, decode_file, options, jobs, quiet, verbose)
 
 
 def decode_file(
-    task: Task, progress: Any, model: str, kbps: float | None, start: float, duration: float | None,
+    task: Task, progress: Any, model: str, picture_model: str, kbps: float | None, start: float, duration: float | None,
     keep_going: bool, sample_format: str, overwrite: bool, quiet: bool,
 ) -> str:  # fmt: skip
     """Decode one file; returns a line that says what came of it."""
+    from fsqcodec.errors import MediaError
     from fsqcodec.media import AudioFacts, AudioWriter
     from fsqcodec.reader import Reader, survey
+    from fsqcodec.visual.header import VisualHeader
 
     name = "standard input" if task.source == "-" else task.source
     stages = None
@@ -86,12 +96,19 @@ def decode_file(
         if kbps is not None:
             file = read_whole(task.source) if task.source == "-" else file
             found = survey(Reader(file, name, keep_going))
-            stages = found.layers_within(kbps) * found.header.stages_per_layer
+            layers = found.layers_within(kbps) - isinstance(found.header, VisualHeader)
+            stages = max(1, layers) * found.header.stages_per_layer
             file.seek(0)
         reader = Reader(file, name, keep_going)
-        header = reader.header
+        if isinstance(reader.header, VisualHeader):
+            if start or duration is not None:
+                raise MediaError(f"{name}: --start and --duration cut sound only so far; decode the whole video")
+            file.seek(0)
+            return decode_pictures(
+                task, progress, file, target, picture_model, model, stages, keep_going, quiet
+            )
         codec = load_codec(model)
-        codec.check(reader)
+        header = codec.check(reader)
         suffix = ".wav" if task.target == "-" else Path(task.target).suffix.lower()
         facts = AudioFacts(header.sample_rate, header.channels, header.tags)
         writer = AudioWriter(target, suffix, facts, sample_format)

@@ -9,11 +9,13 @@ import typer
 
 from .common import (
     DEFAULT_MODEL,
+    DEFAULT_PICTURE_MODEL,
     Inputs,
     Jobs,
     Model,
     OutDir,
     Overwrite,
+    PictureModel,
     Quiet,
     Task,
     Verbose,
@@ -23,10 +25,11 @@ from .common import (
     plan,
     run,
 )  # fmt: skip
+from .pictures import PICTURES, VIDEO, encode_pictures, looks_like_pictures
 
-MEDIA = {
+SOUND = {
     ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".caf", ".w64", ".au",
-    ".mp4", ".mkv", ".mka", ".mov", ".webm", ".avi", ".amr", ".wv", ".ape",
+    ".mka", ".amr", ".wv", ".ape",
 }  # fmt: skip
 """Extensions that are taken from folders; files that are named are always tried."""
 
@@ -34,24 +37,33 @@ MEDIA = {
 def encode(
     inputs: Inputs,
     kbps: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Average bitrate of the file, at most. All stages when left out."),
+        float | None, typer.Option(min=0.1, help="Average bitrate of the file, at most. Full rate when left out.")
     ] = None,
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Of pictures and video, 1 (smallest) to 8. 5 when left out.")
+    ] = None,
+    bpp: Annotated[
+        float | None, typer.Option(min=0.01, help="Bits a picture element, at most, for pictures and video.")
+    ] = None,
+    audio: Annotated[
+        str, typer.Option(help="A video's sound: speech (coded like speech), copy (bit for bit) or none.")
+    ] = "speech",
     packet: Annotated[
-        float, typer.Option(min=0.02, max=20, help="Seconds in a packet, which decodes by itself.")
+        float, typer.Option(min=0.02, max=20, help="Seconds of sound in a packet, which decodes by itself.")
     ] = 2.5,
     prior: Annotated[
         str,
-        typer.Option(help="learned, or none: larger files, by static tables, quicker to decode."),
+        typer.Option(help="learned, or none: larger files of sound, by static tables, quicker to decode."),
     ] = "learned",
     model: Model = DEFAULT_MODEL,
+    picture_model: PictureModel = DEFAULT_PICTURE_MODEL,
     out_dir: OutDir = None,
     jobs: Jobs = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Encode audio: any file that FFmpeg reads becomes a small .fsq file.
+    """Encode sound, pictures or video: any file that FFmpeg reads becomes a small .fsq file.
 
     [bold]Examples[/bold]
 
@@ -59,13 +71,31 @@ def encode(
 
     fsqcodec encode recordings/ --out-dir small/ --jobs 2
 
+    fsqcodec encode photo.png photo.fsq --quality 6
+
+    fsqcodec encode clip.mp4 clip.fsq --kbps 300 --audio copy
+
     cat talk.wav | fsqcodec encode - - > talk.fsq
     """
     if prior not in ("learned", "none"):
         raise typer.BadParameter(f"{prior!r} is not learned or none", param_hint="--prior")
-    tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in MEDIA)
-    options = {"model": model, "kbps": kbps, "packet": packet, "prior": prior, "overwrite": overwrite}
-    run(tasks, encode_file, options, jobs, quiet, verbose)
+    if audio not in ("speech", "copy", "none"):
+        raise typer.BadParameter(f"{audio!r} is not speech, copy or none", param_hint="--audio")
+    if kbps is not None and bpp is not None:
+        raise typer.BadParameter("give --kbps or --bpp, not both")
+    tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in SOUND | PICTURES | VIDEO)
+    # A bitrate asks for the best quality that fits; a quality beside it is where the search begins.
+    sound = {"model": model, "kbps": kbps, "packet": packet, "prior": prior, "overwrite": overwrite}
+    pictures = {"model": picture_model, "quality": quality or 5, "kbps": kbps, "bpp": bpp, "audio": audio,
+                "audio_model": model, "overwrite": overwrite, "quiet": quiet}  # fmt: skip
+    run(tasks, encode_any, {"sound": sound, "pictures": pictures}, jobs, quiet, verbose)
+
+
+def encode_any(task: Task, progress: Any, sound: dict[str, Any], pictures: dict[str, Any]) -> str:
+    """Encode one file of sound or of pictures, as its contents say."""
+    if looks_like_pictures(task.source):
+        return encode_pictures(task, progress, **pictures)
+    return encode_file(task, progress, **sound)
 
 
 def encode_file(

@@ -29,7 +29,8 @@ def info(
         for key, value in fact.items():
             if key == "layers":
                 for layer in value:
-                    table.add_row(f"stages {layer['stages'][0]}–{layer['stages'][1]}",
+                    stages = f"stages {layer['stages'][0]}–{layer['stages'][1]}"
+                    table.add_row(stages if layer["stages"][1] else "side information",
                                   f"{layer['bytes']} bytes, {layer['kbps']:.3f} kbit/s, sum {layer['kbps_so_far']:.3f}")  # fmt: skip
             elif key != "file":
                 table.add_row(
@@ -41,24 +42,40 @@ def info(
 def describe(name: str, keep_going: bool = False) -> dict[str, Any]:
     """Facts of one file, ready for JSON."""
     from fsqcodec.reader import Reader, survey
+    from fsqcodec.visual.header import VisualHeader
 
     with open_source(name) as file:
         reader = Reader(file, "standard input" if name == "-" else name, keep_going)
         found = survey(reader)
     header = found.header
-    layers, so_far = [], found.overhead
+    seen = isinstance(header, VisualHeader)
+    layers, so_far = [], found.overhead + found.sound
     for i, size in enumerate(found.layers):
         so_far += size
-        first = i * header.stages_per_layer
+        first = (i - seen) * header.stages_per_layer
         last = min(header.stages, first + header.stages_per_layer)
-        layers.append({"stages": [first + 1, last], "bytes": size, "kbps": round(found.kbps(size), 4),
-                       "kbps_so_far": round(found.kbps(so_far), 4)})  # fmt: skip
-    return {
+        layers.append({"stages": [first + 1, last] if i >= seen else [0, 0], "bytes": size,
+                       "kbps": round(found.kbps(size), 4), "kbps_so_far": round(found.kbps(so_far), 4)})  # fmt: skip
+    fact = {
         "file": name, "model": header.model, "model_hash": header.model_hash.hex(),
-        "table_hash": header.table_hash.hex(), "streams": header.channels, "mid_side": header.mid_side,
-        "sample_rate": header.sample_rate, "samples": header.samples, "seconds": found.seconds,
-        "frames_per_second": header.frame_rate / header.frame_samples, "stages": header.stages,
-        "packets": found.packets, "packet_seconds": header.packet_frames * header.frame_samples / header.frame_rate,
-        "bytes": found.total, "overhead_bytes": found.overhead, "kbps": found.kbps(), "complete": found.complete,
-        "damaged_bytes": reader.lost, "tags": header.tags, "layers": layers,
+        "table_hash": header.table_hash.hex(), "seconds": found.seconds, "stages": header.stages,
+        "packets": found.packets, "bytes": found.total, "overhead_bytes": found.overhead, "kbps": found.kbps(),
+        "complete": found.complete, "damaged_bytes": reader.lost, "tags": header.tags,
     }  # fmt: skip
+    if isinstance(header, VisualHeader):
+        sound = header.audio.model if header.audio else header.carried["codec"] if header.carried else None
+        elements = header.width * header.height * max(1, found.frames)
+        fact |= {
+            "kind": "picture" if header.still else "video", "width": header.width, "height": header.height,
+            "frames": found.frames, "frames_per_second": float(header.frame_rate), "tick": str(header.tick),
+            "bits_per_pixel": 8 * (found.total - found.sound) / elements, "sound": sound, "sound_bytes": found.sound,
+            "transparent": header.transparent, "packet_frames": header.packet_frames,
+        }  # fmt: skip
+    else:
+        fact |= {
+            "kind": "sound", "streams": header.channels, "mid_side": header.mid_side,
+            "sample_rate": header.sample_rate, "samples": header.samples,
+            "frames_per_second": header.frame_rate / header.frame_samples,
+            "packet_seconds": header.span(header.packet_frames),
+        }  # fmt: skip
+    return fact | {"layers": layers}

@@ -27,6 +27,7 @@ def peel(
 
     from fsqcodec.container import Writer
     from fsqcodec.reader import Reader, survey
+    from fsqcodec.visual.header import VisualHeader
 
     (task,) = plan(inputs, None, ".peeled.fsq", lambda _: True)
     data = read_whole(task.source)
@@ -34,12 +35,14 @@ def peel(
     layers = found.layers_within(kbps)
     data.seek(0)
     reader = Reader(data, task.source)
-    stages = min(found.header.stages, layers * found.header.stages_per_layer)
+    first = isinstance(found.header, VisualHeader)  # side information is a layer of no stages, and stays
+    layers = max(layers, 1 + first)
+    stages = min(found.header.stages, (layers - first) * found.header.stages_per_layer)
     with open_target(task.target, overwrite) as target:
         writer = Writer(target, replace(found.header, stages=stages))
         for packet in reader:
-            writer.write(packet.peel(layers))
+            writer.write(packet if first and packet.stream else packet.peel(layers))
         if reader.complete:
             writer.finish()
-    if found.kbps(found.overhead + sum(found.layers[:layers])) > kbps:
-        console.print(f"one layer alone takes {found.kbps(found.overhead + found.layers[0]):.2f} kbit/s")
+    if found.kbps(found.size(layers)) > kbps:
+        console.print(f"one layer alone takes {found.kbps(found.size(1 + first)):.2f} kbit/s")

@@ -17,7 +17,7 @@ from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
 from .container import MAX_FRAMES, Header, Packet, Writer
 from .errors import BitstreamError, ModelError
 from .media import Resampler, Samples
-from .packets import TokenCoder, TokenPacket, decode_ahead
+from .packets import PacketSource, TokenCoder, TokenPacket, decode_ahead
 from .prior import Prior
 from .reader import Reader
 from .tables import StaticTables
@@ -275,13 +275,16 @@ class Codec:
         self.write(encoded, file, packet_seconds)
         return file.getvalue()
 
-    def check(self, reader: Reader) -> None:
-        """Check that a file was made with this model.
+    def check(self, reader: PacketSource) -> Header:
+        """The header of a file of sound that was made with this model.
 
         Raises:
-            ModelError: it was not.
+            ModelError: it was made with another.
+            BitstreamError: it holds pictures.
         """
         header = reader.header
+        if not isinstance(header, Header):
+            raise BitstreamError(f"{reader.name}: holds pictures, and `fsqcodec.load` gives this model for sound")
         if header.model_hash != self.model_hash or self._coder_of(header) is None:
             made, ours = header.model_hash + header.table_hash, self.model_hash + self.coder.hash
             raise ModelError(
@@ -290,21 +293,23 @@ class Codec:
             )
         if header.stages > self.stages:
             raise BitstreamError(f"{reader.name}: {header.stages} stages, the model has {self.stages}")
+        return header
 
     def _coder_of(self, header: Header) -> TokenCoder | None:
         coders: tuple[TokenCoder | None, ...] = (self.prior, self.tables)
         return next((coder for coder in coders if coder and coder.hash == header.table_hash), None)
 
     def read_packets(
-        self, reader: Reader, stages: int | None = None, keep_going: bool = False
+        self, reader: PacketSource, stages: int | None = None, keep_going: bool = False
     ) -> Iterator[TokenPacket]:
         """Tokens of a file's packets, at most `stages` of them.
 
         Raises:
             BitstreamError: a layer is damaged; with `keep_going` the packet is left out instead.
         """
-        header, coder = reader.header, self._coder_of(reader.header)
-        assert coder, "check(reader) comes first"
+        header = self.check(reader)
+        coder = self._coder_of(header)
+        assert coder
         per_layer, wanted = header.stages_per_layer, min(stages or header.stages, header.stages)
 
         def decode(packet: Packet) -> NDArray[np.int32]:
@@ -332,8 +337,7 @@ class Codec:
             ModelError: they were made with another model.
         """
         reader = Reader(io.BytesIO(data), name)
-        self.check(reader)
-        header = reader.header
+        header = self.check(reader)
         parts: list[list[NDArray[np.integer]]] = [[] for _ in range(header.channels)]
         for packet in self.read_packets(reader):
             parts[packet.stream].append(packet.tokens.astype(self._dtype).T)

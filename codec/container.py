@@ -177,36 +177,8 @@ class Packet:
         return replace(self, layers=self.layers[:layers])
 
 
-class AnyHeader(Protocol):
-    """What `Writer` and `Reader` need to know of a header of any kind."""
-
-    model: str
-    model_hash: bytes
-    table_hash: bytes
-    stages_per_layer: int
-
-    @property
-    def layers(self) -> int:
-        """Layers of a complete packet."""
-
-    @property
-    def streams(self) -> int:
-        """Streams of packets."""
-
-    @property
-    def packet_frames(self) -> int:
-        """Frames in a packet; the last may have up to twice as many."""
-
-    @property
-    def max_packet(self) -> int:
-        """Bytes that a packet may claim."""
-
-    @property
-    def seconds(self) -> float | None:
-        """Duration; None when it was not known."""
-
-    def span(self, frames: int) -> float:
-        """Seconds of so many frames of the first stream."""
+class Packable(Protocol):
+    """A header of any kind."""
 
     def pack(self) -> bytes:
         """The bytes of the header."""
@@ -227,7 +199,7 @@ def seal(fields: bytes) -> bytes:
 class Writer:
     """Writes a file front to back; works on pipes."""
 
-    def __init__(self, file: IO[bytes], header: AnyHeader) -> None:
+    def __init__(self, file: IO[bytes], header: Packable) -> None:
         self._file, self._entries, self._at, self._start = file, [0], 0, 0
         self._index = b""
         self._put(header.pack())

@@ -16,12 +16,25 @@ from numpy.typing import NDArray
 
 from .errors import MediaError
 from .media import TECHNICAL_TAGS, reason
+from .visual.header import MAX_PIXELS, MAX_SIDE
 
 Picture = NDArray[np.uint8]
 """RGB, (H, W, 3)."""
 
-MAX_SIDE = 1 << 14
+Plane = NDArray[np.uint8]
+"""One channel, (H, W)."""
 _STILL_FORMATS = ("image2", "_pipe", "gif")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video and when it is shown."""
+
+    picture: Picture
+    time: int = 0
+    """Ticks."""
+    alpha: Plane | None = None
+    """Opacity; opaque when None."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,10 @@ class VideoFacts:
     """Seconds of a tick; frame times count in ticks."""
     frame_rate: Fraction
     """Average frames a second."""
-    full_range: bool = False
-    matrix: int = 2
-    """Colour matrix of the original as in ITU-T H.273 (1 BT.709, 5 BT.601; 2 unknown)."""
-    rotation: int = 0
-    """Degrees, counter-clockwise, that a player turns the frames by."""
     still: bool = False
     """A picture, not a video."""
     grey: bool = False
+    transparent: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -52,8 +61,11 @@ class FrameReader:
         source: a path, or an open binary file (a pipe will do).
         name: what errors call it.
 
+    Frames are turned as the file says a player should turn them. Samples of more than 8 bits are converted.
+
     Raises:
-        MediaError: the file cannot be opened, has no pictures, or is larger than 16384 across or down.
+        MediaError: the file cannot be opened, has no pictures, or is larger than 16384 across or down or than
+            64 million picture elements.
     """
 
     def __init__(self, source: str | Path | IO[bytes], name: str | None = None) -> None:
@@ -63,27 +75,31 @@ class FrameReader:
             self._container = cast(InputContainer, av.open(place, metadata_errors="ignore"))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self.name}: cannot be read as a media file ({reason(error)})") from None
-        if not self._container.streams.video:
+        streams = [stream for stream in self._container.streams.video if not _is_cover(stream)]
+        if not streams:
             self._container.close()
             raise MediaError(f"{self.name}: has no pictures")
-        stream = self._stream = self._container.streams.video[0]
+        stream = self._stream = streams[0]
         stream.thread_type = "AUTO"
-        if not 0 < stream.width <= MAX_SIDE or not 0 < stream.height <= MAX_SIDE:
+        if not 0 < max(stream.width, stream.height) <= MAX_SIDE or stream.width * stream.height > MAX_PIXELS:
             self._container.close()
             raise MediaError(
-                f"{self.name}: {stream.width}×{stream.height} is beyond {MAX_SIDE} across or down"
+                f"{self.name}: {stream.width}×{stream.height} is too large; at most {MAX_SIDE} across or down"
             )
         still = any(mark in self._container.format.name for mark in _STILL_FORMATS) and stream.frames <= 1
         context = stream.codec_context
+        kind = context.format
         tags = {**self._container.metadata, **stream.metadata}
-        self.deep = any(c.bits > 8 for c in context.format.components) if context.format else False
+        self.deep = kind is not None and any(component.bits > 8 for component in kind.components)
         """More than 8 bits a sample, which are converted to 8."""
-        self.alpha = bool(context.format and context.format.name in _ALPHA)
+        self._first = next(self._decode(), None)
+        if self._first is None:
+            self._container.close()
+            raise MediaError(f"{self.name}: has no pictures")
+        height, width = self._first.picture.shape[:2]
         self.facts = VideoFacts(
-            stream.width, stream.height, stream.time_base or Fraction(1, 1000),
-            stream.average_rate or Fraction(25), int(context.color_range or 0) == 2,
-            int(context.colorspace if context.colorspace is not None else 2), _rotation(stream), still,
-            bool(context.format and context.format.name.startswith("gray")),
+            width, height, stream.time_base or Fraction(1, 1000), stream.average_rate or Fraction(25), still,
+            kind is not None and kind.name.startswith("gray"), self._first.alpha is not None,
             {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS},
         )  # fmt: skip
         self.duration = float(self._container.duration / av.time_base) if self._container.duration else None
@@ -91,28 +107,39 @@ class FrameReader:
         self.frames = stream.frames
         """Frames as the container states them, 0 when unknown."""
 
-    def __iter__(self) -> Iterator[tuple[Picture, int]]:
-        """Frames in order of time, each with its time in ticks.
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order of time.
 
         Raises:
             MediaError: the data are damaged.
         """
-        count, last = 0, None
-        step = max(1, round(1 / (self.facts.frame_rate * self.facts.time_base)))
+        if self._first is not None:
+            yield self._first
+            self._first = None
+        yield from self._frames
+
+    def _decode(self) -> Iterator[Frame]:
+        self._frames = self._read()
+        return self._frames
+
+    def _read(self) -> Iterator[Frame]:
+        count, last, size = 0, None, None
+        stream = self._stream
+        step = max(1, round(1 / ((stream.average_rate or 25) * (stream.time_base or Fraction(1, 1000)))))
+        turns = 0
         try:
-            for frame in self._container.decode(self._stream):
+            for frame in self._container.decode(stream):
                 time = frame.pts if frame.pts is not None else (0 if last is None else last + step)
                 if last is not None and time <= last:
                     time = last + 1
+                if size is None:
+                    size, turns = (frame.width, frame.height), round(frame.rotation / 90) % 4
+                elif (frame.width, frame.height) != size:
+                    frame = frame.reformat(width=size[0], height=size[1])
                 last, count = time, count + 1
-                yield self._to_array(frame), time
+                yield _to_frame(frame, time, turns)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self.name}: damaged after {count} frames ({reason(error)})") from None
-
-    def _to_array(self, frame: VideoFrame) -> Picture:
-        if (frame.width, frame.height) != (self.facts.width, self.facts.height):
-            frame = frame.reformat(width=self.facts.width, height=self.facts.height)
-        return cast(Picture, frame.to_ndarray(format="rgb24"))
 
     def close(self) -> None:
         """Close the file."""
@@ -125,24 +152,28 @@ class FrameReader:
         self.close()
 
 
-_ALPHA = {
-    "rgba",
-    "bgra",
-    "argb",
-    "abgr",
-    "ya8",
-    "ya16be",
-    "ya16le",
-    "yuva420p",
-    "yuva444p",
-    "rgba64be",
-    "rgba64le",
-    "gbrap",
-}
+_ALPHA = {"rgba", "bgra", "argb", "abgr", "ya8", "ya16be", "ya16le", "yuva420p", "yuva444p", "rgba64be", "rgba64le",
+          "gbrap", "pal8"}  # fmt: skip
 
 
-def _rotation(stream: Any) -> int:
-    for text in (stream.metadata.get("rotate", ""),):
-        if text.lstrip("-").isdigit():
-            return int(text) % 360
-    return 0
+def _to_frame(frame: VideoFrame, time: int, turns: int) -> Frame:
+    """A frame as RGB, turned by quarters counter-clockwise; alpha only where something is transparent."""
+    if frame.format.name in _ALPHA:
+        whole = np.rot90(cast(Picture, frame.to_ndarray(format="rgba")), turns)
+        alpha = np.ascontiguousarray(whole[..., 3])
+        return Frame(np.ascontiguousarray(whole[..., :3]), time, alpha if (alpha < 255).any() else None)
+    return Frame(np.ascontiguousarray(np.rot90(cast(Picture, frame.to_ndarray(format="rgb24")), turns)), time)
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is the cover picture of a sound file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def has_pictures(source: str | Path) -> bool:
+    """Whether a media file holds pictures or video, beyond a cover picture; False where it cannot be read."""
+    try:
+        with av.open(str(source), metadata_errors="ignore") as container:
+            return any(not _is_cover(stream) for stream in container.streams.video)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False

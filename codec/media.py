@@ -16,7 +16,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from numpy.typing import NDArray
 
 from .errors import MediaError
@@ -156,6 +156,55 @@ CODECS = {
 WAV_FORMATS = {"int16": "pcm_s16le", "int24": "pcm_s24le", "float32": "pcm_f32le"}
 
 
+class AudioTrack:
+    """A stream of sound in a container that is being written.
+
+    Args:
+        container: open for writing.
+        codec: FFmpeg's name of the coder.
+        facts: sample rate and channels; the nearest rate that the coder takes is written.
+    """
+
+    def __init__(self, container: Any, codec: str, facts: AudioFacts) -> None:
+        rates = av.Codec(codec, "w").audio_rates
+        rate = facts.sample_rate
+        if rates and rate not in rates:
+            rate = min((r for r in rates if r >= rate), default=max(rates))
+        layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(facts.channels, f"{facts.channels}c")
+        self._container, self._facts, self._layout, self._written = container, facts, layout, 0
+        self._stream = cast(AudioStream, container.add_stream(codec, rate=rate, layout=layout))
+        self._stream.codec_context.open()
+        context = self._stream.codec_context
+        self._convert = AudioResampler(context.format, layout, rate, frame_size=context.frame_size or None)
+
+    @property
+    def seconds(self) -> float:
+        """Duration written so far."""
+        return self._written / self._facts.sample_rate
+
+    def write(self, block: Samples) -> None:
+        """Append samples float32 (channels, n); those beyond ±1 are clipped where the format cannot hold them."""
+        if not block.shape[1]:
+            return
+        frame = _to_frame(block, self._facts.sample_rate, self._layout)
+        frame.pts = self._written
+        self._written += block.shape[1]
+        self._encode(self._convert.resample(frame))
+
+    def close(self) -> None:
+        """Write what the coder still holds."""
+        if self._written:
+            self._encode(self._convert.resample(None))
+        self._encode([None])
+
+    def _encode(self, frames: list[AudioFrame] | list[None]) -> None:
+        try:
+            for frame in frames:
+                self._container.mux(self._stream.encode(frame))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(f"writing sound failed ({reason(error)})") from None
+
+
 class AudioWriter:
     """Writes float32 blocks (channels, n) to a media file.
 
@@ -178,23 +227,11 @@ class AudioWriter:
             raise MediaError(f"{suffix}: {sample_format} samples are written to .wav only")
         codec = WAV_FORMATS[sample_format] if suffix == ".wav" else CODECS[suffix]
         container = {".m4a": "ipod", ".mka": "matroska"}.get(suffix, suffix[1:])
-        self._facts, self._suffix, self._written = facts, suffix, 0
         try:
             options = {"rf64": "auto"} if suffix == ".wav" and target.seekable() else {}
-            self._container = av.open(_WriteOnly(target) if not target.seekable() else target, "w",
-                                      format=container, options=options)  # fmt: skip
+            self._container = open_output(target, container, options)
             self._container.metadata.update(facts.tags)
-            rates = av.Codec(codec, "w").audio_rates
-            rate = facts.sample_rate
-            if rates and rate not in rates:
-                rate = min((r for r in rates if r >= rate), default=max(rates))
-            layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(facts.channels, f"{facts.channels}c")
-            self._stream = cast(AudioStream, self._container.add_stream(codec, rate=rate, layout=layout))
-            self._stream.codec_context.open()
-            self._layout, context = layout, self._stream.codec_context
-            self._convert = AudioResampler(
-                context.format, layout, rate, frame_size=context.frame_size or None
-            )
+            self._track = AudioTrack(self._container, codec, facts)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(
                 f"{suffix}: cannot hold {facts.channels} channels at {facts.sample_rate} Hz ({reason(error)}); use .wav"
@@ -202,26 +239,22 @@ class AudioWriter:
 
     def write(self, block: Samples) -> None:
         """Append samples; those beyond ±1 are clipped where the format cannot hold them."""
-        if not block.shape[1]:
-            return
-        frame = _to_frame(block, self._facts.sample_rate, self._layout)
-        frame.pts = self._written
-        self._written += block.shape[1]
-        self._encode(self._convert.resample(frame))
+        self._track.write(block)
 
     def close(self) -> None:
         """Finish the file."""
-        if self._written:
-            self._encode(self._convert.resample(None))
-        self._encode([None])
+        self._track.close()
         self._container.close()
 
-    def _encode(self, frames: list[AudioFrame] | list[None]) -> None:
-        try:
-            for frame in frames:
-                self._container.mux(self._stream.encode(frame))
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"{self._suffix}: writing failed ({reason(error)})") from None
+
+def open_output(target: IO[bytes], container: str, options: dict[str, str]) -> OutputContainer:
+    """A container that is written into a binary file, or into a pipe.
+
+    Raises:
+        av.error.FFmpegError, OSError, ValueError: FFmpeg refuses.
+    """
+    place = target if target.seekable() else _WriteOnly(target)
+    return cast(OutputContainer, av.open(place, "w", format=container, options=options))
 
 
 class _WriteOnly:

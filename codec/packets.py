@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from .container import Packet
-from .reader import Reader
+from .errors import BitstreamError
+from .reader import AnyHeader
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,28 @@ class TokenCoder(Protocol):
         """Ideal code length of each stage of one packet's tokens (frames, n): bits (n,)."""
 
 
+class PacketSource(Protocol):
+    """Packets of a file as they come: a `Reader`, or the sound of one that holds a video."""
+
+    name: str
+    lost: int
+
+    @property
+    def header(self) -> AnyHeader:
+        """What the file says of itself."""
+
+    @property
+    def seekable(self) -> bool:
+        """Whether it is a file, all of it there, and not a pipe."""
+
+    def error(self, offset: int, what: str, remedy: str = "") -> BitstreamError:
+        """An error that names the file, the byte and the remedy."""
+
+    def __iter__(self) -> Iterator[Packet]: ...
+
+
 def decode_ahead(
-    reader: Reader, decode: Callable[[Packet], NDArray[np.int32]]
+    reader: PacketSource, decode: Callable[[Packet], NDArray[np.int32]]
 ) -> Iterator[tuple[Packet, Callable[[], NDArray[np.int32]]]]:
     """Packets, and how to get their tokens: as many packets as torch has threads are decoded at once.
 

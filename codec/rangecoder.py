@@ -193,9 +193,10 @@ def reference_decode(message: bytes, frequencies: Frequencies) -> Symbols:
 
 def _shortest(low: int, span: int, bits: int) -> bytes:
     """Fewest leading bytes of a `bits`-bit number in [low, low + span), the rest of it zeros."""
-    for size in range(bits // 8 + 1):
+    # The interval is narrower than 2^64, so a shorter number can only be that of this size with zeros behind it.
+    for size in range(bits // 8 - _STATE // 8, bits // 8 + 1):
         unit = 1 << (bits - 8 * size)
         value = -(-low // unit) * unit
         if value < low + span and value < 1 << bits:
-            return (value // unit).to_bytes(size, "big")
+            return (value // unit).to_bytes(size, "big").rstrip(b"\0")
     raise AssertionError("an empty interval")

@@ -18,7 +18,6 @@ from .container import (
     TRAILER,
     VERSION,
     VISUAL,
-    AnyHeader,
     Header,
     Packet,
     crc,
@@ -26,6 +25,8 @@ from .container import (
 )
 from .errors import BitstreamError
 from .visual.header import VisualHeader
+
+AnyHeader = Header | VisualHeader
 
 
 class Reader:

@@ -7,6 +7,7 @@ from typing import cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -38,7 +39,9 @@ def encode_still(picture: NDArray[np.uint8], suffix: str) -> bytes:
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=_FORMATS[channels])
     wanted = {"mjpeg": "yuvj444p", "libwebp": "bgra" if channels == 4 else "yuv420p", "bmp": "bgr24",
               "pgm": "gray"}.get(codec, _FORMATS[channels])  # fmt: skip
-    options = {"mjpeg": {"qmin": "1", "qmax": "1", "strict": "-1"}, "libwebp": {"quality": "100"}}.get(codec, {})
+    options = {"mjpeg": {"qmin": "1", "qmax": "1", "strict": "-1"}, "libwebp": {"quality": "100"}}.get(
+        codec, {}
+    )
     try:
         context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "w"))
         context.width, context.height, context.pix_fmt = frame.width, frame.height, wanted
@@ -62,7 +65,7 @@ def from_png(data: bytes) -> NDArray[np.uint8]:
         ValueError: not such a PNG.
     """
     try:
-        with av.open(io.BytesIO(data), format="png_pipe") as container:
+        with cast(InputContainer, av.open(io.BytesIO(data), format="png_pipe")) as container:
             stream = cast(VideoStream, container.streams.video[0])
             for frame in container.decode(stream):
                 plane: NDArray[np.uint8] = cast(NDArray[np.uint8], frame.to_ndarray(format="gray"))

@@ -68,19 +68,23 @@ class AudioTask:
         }
         audio, stages = batch["audio"], batch["stages"]
         y, tokens, z = model(audio, stages, quantize=progress >= self.config.optim.no_quantizer)
-        fit, pressure = self._rate(prior, tokens, z, stages) if prior else (y.new_zeros(()), y.new_zeros(()))
+        lambdas = weights["rate"], weights["rate_all"]
+        fit, pressure = self._rate(prior, tokens, z, stages, *lambdas) if prior else (y.new_zeros(()),) * 2
         with torch.autocast(y.device.type, enabled=False):
             items = self.terms(y.float(), audio[:, : y.shape[1]])
         terms = {name: item.mean() for name, item in items.items()}
-        loss = sum((weights[name] * term for name, term in terms.items()), weights["rate"] * pressure)
+        loss = sum((weights[name] * term for name, term in terms.items()), pressure)
         return loss + fit, {"loss": loss, **terms} | ({"rate": fit} if prior else {})
 
-    def _rate(self, prior: Any, tokens: Tensor, z: Tensor, stages: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean bits a digit of the stages that each item keeps: the prior's loss, and the encoder's."""
+    def _rate(
+        self, prior: Any, tokens: Tensor, z: Tensor, stages: Tensor, some: float, every: float
+    ) -> tuple[Tensor, Tensor]:
+        """Bits a digit, the prior's loss; and λ (of crops with some, and with every stage) times them, the encoder's."""
         digits = self.quantizer.stage_digits(tokens)
         bits, pressure = rate(code_lengths(prior(digits)), digits, self.quantizer.positions(z))
         kept = torch.arange(self.quantizer.stages, device=stages.device) < stages[:, None]
-        return bits.mean(), (pressure * kept[:, None, :, None]).mean()
+        lambdas = torch.where(stages < self.quantizer.stages, some, every)
+        return bits.mean(), (lambdas * (pressure * kept[:, None, :, None]).mean((1, 2, 3))).mean()
 
     def judge(self) -> Validation | None:
         """Scores on the configured clips."""

@@ -35,7 +35,7 @@ def read_cached(file: Path, cache: Path) -> Clip:
     place = cache / f"{file.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.rgb.npy"
     if not place.exists():
         with FrameReader(file) as reader:
-            frames = np.stack([picture for picture, _ in reader])
+            frames = np.stack([frame.picture for frame in reader])
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_suffix(".part")
         with part.open("wb") as out:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from .. import rangecoder
 from ..container import Packet, Writer
 from ..errors import BitstreamError, ModelError
-from ..frames import Picture
+from ..frames import Frame, Picture
 from ..reader import Reader
 from ..stills import from_png, to_png
 from .header import Side, VisualHeader
@@ -30,17 +29,6 @@ _STRIP = 1 << 22
 """Picture elements that the networks see at once."""
 _CUT = 28.0
 """Mean difference of neighbouring frames, of 255, that begins a new group."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A picture of a video and when it is shown."""
-
-    picture: Picture
-    time: int = 0
-    """Ticks."""
-    alpha: NDArray[np.uint8] | None = None
-    """Opacity (H, W); opaque when None."""
 
 
 class VisualCodec:

@@ -1,0 +1,307 @@
+"""Whole files of pictures and sound: media to `.fsq` and back, a group of frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import numpy as np
+
+from .codec import Codec, Encoded
+from .container import Packet, Writer, read_varint, varint
+from .errors import BitstreamError, MediaError
+from .frames import Frame, FrameReader
+from .media import AudioFacts, AudioReader, Samples
+from .movie import MovieWriter, carried_facts
+from .reader import AnyHeader, Reader
+from .stills import encode_still
+from .visual.codec import GROUP, VisualCodec
+from .visual.header import VisualHeader
+
+DEFAULT_QUALITY = 5
+SOUND_KBPS = 6.0
+Step = Callable[[int], None]
+"""Told how many frames are done."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What becomes of a video's sound."""
+
+    packets: Iterator[tuple[float, Packet]]
+    """Seconds at which a packet begins, and the packet, on streams from 1 on."""
+    facts: dict[str, Any]
+    """Fields of `VisualHeader`: `audio` or `carried`."""
+
+
+def no_sound() -> Sound:
+    """Pictures alone."""
+    return Sound(iter(()), {})
+
+
+def coded_sound(codec: Codec, encoded: Encoded) -> Sound:
+    """Sound coded by an audio model."""
+    frames = codec.packet_frames()
+    header = codec.header(encoded, frames)
+
+    def packets() -> Iterator[tuple[float, Packet]]:
+        for part in codec.split(encoded, frames):
+            layers = codec.coder.encode_layers(part.tokens, header.stages_per_layer)
+            yield (
+                part.start / codec.frame_rate,
+                Packet(1 + part.stream, part.start, len(part.tokens), tuple(layers)),
+            )
+
+    return Sound(packets(), {"audio": header})
+
+
+def carried_sound(path: str | Path) -> Sound:
+    """The packets of a file's first audio stream, bit for bit.
+
+    Raises:
+        MediaError: it has none.
+    """
+    container = av.open(str(path), metadata_errors="ignore")
+    if not container.streams.audio:
+        raise MediaError(f"{path}: has no audio stream")
+    stream = container.streams.audio[0]
+
+    def packets() -> Iterator[tuple[float, Packet]]:
+        number = 0
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                side = varint(2 * packet.pts if packet.pts >= 0 else -2 * packet.pts - 1) + varint(
+                    packet.duration or 0
+                )
+                yield float(packet.pts * packet.time_base), Packet(1, number, 1, (side, bytes(packet)))
+                number += 1
+        container.close()
+
+    return Sound(packets(), {"carried": carried_facts(stream)})
+
+
+def encode_film(
+    codec: VisualCodec, reader: FrameReader, target: IO[bytes], sound: Sound, quality: int = DEFAULT_QUALITY,
+    kbps: float | None = None, step: Step | None = None,
+) -> int:  # fmt: skip
+    """Write a `.fsq` file of a picture or a video, and return its bytes.
+
+    Args:
+        codec: the picture model.
+        reader: the frames.
+        target: a binary file; a pipe will do.
+        sound: from `no_sound`, `coded_sound` or `carried_sound`.
+        quality: 1 … codec.qualities; the highest that is tried where `kbps` is given.
+        kbps: average bitrate of the file at most, sound and heads included; for a picture, the size in kbit.
+        step: told of frames done.
+    """
+    facts, group = reader.facts, 1 if reader.facts.still else GROUP
+    header = codec.header(
+        facts.height, facts.width, tick=facts.time_base, frame_rate=facts.frame_rate,
+        frames=1 if facts.still else reader.frames or None, packet_frames=group, still=facts.still,
+        grey=facts.grey, transparent=facts.transparent and facts.still, tags=facts.tags, **sound.facts,
+    )  # fmt: skip
+    counted = _Counted(target)
+    writer = Writer(counted, header)  # type: ignore[arg-type]
+    waiting = next(sound.packets, None)
+    done = 0
+    for frames in codec.groups(reader if facts.still else map(_opaque, reader), group):
+        end = 1.0 if facts.still else header.span(done + len(frames))
+        budget = None if kbps is None else kbps * 125 * end - counted.size
+        while waiting and waiting[0] < end:
+            writer.write(waiting[1])
+            budget = None if budget is None else kbps * 125 * end - counted.size  # type: ignore[operator]
+            waiting = next(sound.packets, None)
+        packet, quality = _fit(codec, frames, done, quality, budget)
+        writer.write(packet)
+        done += len(frames)
+        if step:
+            step(len(frames))
+    while waiting:
+        writer.write(waiting[1])
+        waiting = next(sound.packets, None)
+    return writer.finish()
+
+
+def _opaque(frame: Frame) -> Frame:
+    return replace(frame, alpha=None)
+
+
+class _Counted:
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target, self.size = target, 0
+
+    def write(self, data: bytes) -> None:
+        self._target.write(data)
+        self.size += len(data)
+
+
+_HEADS = 40
+"""Bytes of a packet's head and its place in the index."""
+
+
+def _fit(
+    codec: VisualCodec, frames: list[Frame], start: int, quality: int, budget: float | None
+) -> tuple[Packet, int]:
+    """A group within so many bytes, at the highest quality that fits from `quality` on; and that quality."""
+    packet = codec.encode_group(frames, start, quality)
+    if budget is None:
+        return packet, quality
+
+    def fits(candidate: Packet) -> bool:
+        return sum(map(len, candidate.layers)) + _HEADS <= budget
+
+    if fits(packet):
+        while quality < codec.qualities:
+            better = codec.encode_group(frames, start, quality + 1)
+            if not fits(better):
+                break
+            packet, quality = better, quality + 1
+        return packet, quality
+    while quality > 1:
+        quality -= 1
+        packet = codec.encode_group(frames, start, quality)
+        if fits(packet):
+            return packet, quality
+    layers = len(packet.layers)
+    while layers > 2 and not fits(packet.peel(layers)):
+        layers -= 1
+    return packet.peel(layers), quality
+
+
+class SoundOf:
+    """The packets of a video's sound, as a `Codec` reads them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self.name, self.lost = reader, reader.name, 0
+        self.error, self.seekable = reader.error, reader.seekable
+
+    @property
+    def header(self) -> AnyHeader:
+        """Header of the sound.
+
+        Raises:
+            BitstreamError: there is none.
+        """
+        header = self._reader.header
+        if isinstance(header, VisualHeader):
+            if header.audio is None:
+                raise BitstreamError(f"{self.name}: holds no coded sound")
+            return header.audio
+        return header
+
+    def __iter__(self) -> Iterator[Packet]:
+        for packet in self._reader:
+            if packet.stream:
+                yield replace(packet, stream=packet.stream - 1)
+
+
+def decode_sound(codec: Codec, source: SoundOf, keep_going: bool) -> tuple[AudioFacts, Iterator[Samples]]:
+    """Facts and blocks of a video's coded sound."""
+    header = codec.check(source)
+    facts = AudioFacts(header.sample_rate, header.channels)
+    return facts, codec.decode_blocks(codec.read_packets(source, None, keep_going), header)
+
+
+@dataclass
+class FilmDecoder:
+    """Decodes a `.fsq` file of pictures.
+
+    Args:
+        codec: the picture model.
+        reader: the file.
+        sound: facts and blocks of its coded sound, from `decode_sound`; None to leave it out.
+        keep_going: a damaged packet repeats the last picture instead of raising.
+    """
+
+    codec: VisualCodec
+    reader: Reader
+    sound: tuple[AudioFacts, Iterator[Samples]] | None = None
+    keep_going: bool = False
+    lost: int = 0
+    """Packets that were left out."""
+
+    def still(self, suffix: str, stages: int | None = None) -> bytes:
+        """The bytes of an image file of the (first) picture."""
+        header = self.codec.check(self.reader)
+        for frame in self.frames(header, stages):
+            picture = frame.picture
+            if header.grey:
+                picture = picture.mean(-1).round().astype(np.uint8)
+            elif frame.alpha is not None:
+                picture = np.concatenate([picture, frame.alpha[..., None]], -1)
+            return encode_still(picture, suffix)
+        raise self.reader.error(self.reader.position, "holds no picture")
+
+    def movie(
+        self, target: IO[bytes], suffix: str, stages: int | None = None, step: Step | None = None
+    ) -> int:
+        """Write a video file and return its number of frames."""
+        header = self.codec.check(self.reader)
+        writer = MovieWriter(target, suffix, header.width, header.height, header.tick, header.frame_rate, header.tags,
+                             self.sound[0] if self.sound else None, header.carried)  # fmt: skip
+        blocks = self.sound[1] if self.sound and writer.track else iter(())
+        count, origin = 0, None
+        for frame in self.frames(header, stages, writer):
+            origin = frame.time if origin is None else origin
+            writer.write(frame.picture, frame.time)
+            count += 1
+            now = float((frame.time - origin) * header.tick)
+            while writer.track and writer.track.seconds < now and (block := next(blocks, None)) is not None:
+                writer.write_sound(block)
+            if step:
+                step(1)
+        for block in blocks:
+            writer.write_sound(block)
+        writer.close()
+        return count
+
+    def frames(
+        self, header: VisualHeader, stages: int | None = None, writer: MovieWriter | None = None
+    ) -> Iterator[Frame]:
+        """Frames in order; carried sound goes to `writer` on the way.
+
+        Raises:
+            BitstreamError: a packet is damaged, and `keep_going` is off.
+        """
+        for packet in self.reader:
+            if packet.stream:
+                if header.carried and writer:
+                    _carry(packet, writer)
+                continue
+            try:
+                yield from self.codec.decode_group(packet, header, stages)
+            except BitstreamError as error:
+                if not self.keep_going:
+                    raise self.reader.error(
+                        packet.offset, str(error), "--keep-going decodes what is intact"
+                    ) from None
+                self.lost += 1
+
+
+def _carry(packet: Packet, writer: MovieWriter) -> None:
+    side, data = packet.layers[0], b"".join(packet.layers[1:])
+    try:
+        time, at = read_varint(side, 0, 1 << 60)
+        duration, _ = read_varint(side, at, 1 << 48)
+    except ValueError as error:
+        raise BitstreamError(f"sound: {error}") from None
+    writer.carry(data, time // 2 if time % 2 == 0 else -(time // 2) - 1, duration)
+
+
+def read_sound(path: str | Path, codec: Codec, kbps: float) -> Encoded | None:
+    """Tokens of a video's sound at a bitrate; None where it has none."""
+    try:
+        with AudioReader(path, codec.sample_rate) as reader:
+            facts = reader.facts
+            encoded = codec.encode_blocks(
+                reader, facts.channels, facts.sample_rate, lambda: reader.samples_in
+            )
+    except MediaError as error:
+        if "no audio stream" in str(error):
+            return None
+        raise
+    return codec.limit(encoded, kbps=kbps * facts.channels) if encoded.samples else None
