@@ -243,6 +243,7 @@ class AudioWriter:
 
     def close(self) -> None:
         """Finish the file."""
+        self._container.start_encoding()  # a file without samples has a header all the same
         self._track.close()
         self._container.close()
 

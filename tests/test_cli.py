@@ -175,10 +175,14 @@ def test_a_missing_extra_is_named() -> None:
 
 
 def test_keep_going_decodes_what_is_left(fsq: Path, tmp_path: Path) -> None:
-    (tmp_path / "cut.fsq").write_bytes(fsq.read_bytes()[:-400])
+    call("encode", SPEECH, tmp_path / "whole.fsq", "--packet", 0.5)
+    (tmp_path / "cut.fsq").write_bytes((tmp_path / "whole.fsq").read_bytes()[:-400])
     done = call("decode", tmp_path / "cut.fsq", tmp_path / "x.wav", "--keep-going")
     assert b"lost" in done.stderr
     assert 0 < soundfile.info(str(tmp_path / "x.wav")).frames < soundfile.info(str(SPEECH)).frames
+    (tmp_path / "head.fsq").write_bytes(fsq.read_bytes()[:60])
+    call("decode", tmp_path / "head.fsq", tmp_path / "y.wav", "--keep-going")
+    assert soundfile.info(str(tmp_path / "y.wav")).frames == 0
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ data:
   sources: [{{path: {speech}}}]
 model: {{fine_channels: 32, coarse_channels: 32, encoder_blocks: [1, 1], decoder_blocks: [1, 1], groups: 4, stages: 6}}
 optim: {{steps: {steps}, batch: 4, warmup: 5, lr: 0.005, ema: 0.9}}
-loss: {{waveform: [1, 1], spectrum: [1, 1], mel: [1, 1]}}
+loss: {{waveform: [1, 1], spectrum: [1, 1], mel: [1, 1], loudness: [0, 0], disturbance: [0, 0]}}
 log_every: 1
 save_minutes: 0.0001
 mixed_precision: "no"
@@ -109,7 +109,7 @@ def test_two_processes_learn_like_one_with_the_same_global_batch(recipe: Path, t
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(recipe: Path) -> None:
     trainer = _trainer(recipe)
-    batch = {k: v[None].expand(4, *v.shape).clone() for k, v in trainer.crops[0].items()}
+    batch = {k: v[None].expand(4, *v.shape).clone() for k, v in trainer.task.data[0].items()}
     before = {k: v.clone() for k, v in trainer._bare().state_dict().items()}
     trainer.train_step({**batch, "audio": batch["audio"] * float("nan")})
     assert trainer.skipped == 1
@@ -121,7 +121,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(recipe: Path) -> None:
 
 def test_init_starts_from_a_shipped_model(recipe: Path) -> None:
     trainer = _trainer(recipe, "init=speech-24k", "model={}")
-    assert trainer.model_config == fsqcodec.load("speech-24k").model.config
+    assert trainer.task.model.config == fsqcodec.load("speech-24k").model.config
 
 
 def test_a_changed_shape_keeps_the_tensors_that_still_fit(recipe: Path) -> None:

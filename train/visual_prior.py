@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from fsqcodec.exact import ACTIVATION_BITS, weight_table
-from fsqcodec.visual.context import INPUT_BITS, Layout, black
+from fsqcodec.exact import ACTIVATION_BITS, LOGIT_BITS, weight_table
+from fsqcodec.visual.context import CHANGES, INPUT_BITS, Layout, black
 from fsqcodec.visual.model import VisualConfig
 from fsqcodec.visual.prior import KINDS, dtype_of
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class VisualPriorNetwork(QuantizedNetwork):
             self._add(f"mix{k}", torch.randn(hidden, hidden) / hidden**0.5)
             self._add(f"mix_bias{k}", torch.full((hidden,), 0.3))
             self._add(f"out{k}", torch.randn(hidden, layout.width * layout.levels) * 0.1)
+            self._add(f"echo{k}", torch.zeros(CHANGES, layout.width, layout.echoes(k), layout.levels))
             self._add(f"out_bias{k}", torch.zeros(layout.width * layout.levels))
 
     def _add(self, name: str, value: Tensor) -> None:
@@ -61,8 +62,24 @@ class VisualPriorNetwork(QuantizedNetwork):
                 sums = sums + second * (beside / 2**INPUT_BITS @ self.weight(f"beside{k}"))
             units = self.units(sums)
             units = self.units(units @ self.weight(f"mix{k}") + self.get_parameter(f"mix_bias{k}"))
-            found.append(units @ self.weight(f"out{k}") + self.get_parameter(f"out_bias{k}"))
-        return torch.stack(found, 3).float().unflatten(-1, (layout.width, layout.levels))
+            logits = (units @ self.weight(f"out{k}") + self.get_parameter(f"out_bias{k}")).float()
+            logits = logits.unflatten(-1, (layout.width, layout.levels))
+            found.append(
+                logits if before is None else logits + self._echo(k, digits.detach(), before.detach())
+            )
+        return torch.stack(found, 3)
+
+    def _echo(self, layer: int, digits: Tensor, before: Tensor) -> Tensor:
+        """Logits (B, h, w, channels, L) that the frame before adds."""
+        layout, table = self.layout, self.get_parameter(f"echo{layer}")
+        if self.scales:
+            table = table + (torch.round(table * 2**LOGIT_BITS) / 2**LOGIT_BITS - table).detach()
+        change = layout.change(layer, digits, before, white=False)
+        if not layout.place(layer)[0]:
+            white = ~black(*digits.shape[1:3], digits.device)[..., 0]
+            change = torch.where(white, layout.change(layer, digits, before, white=True), change)
+        rows = layout.echo(layer, digits, before)
+        return table[change[..., None], torch.arange(layout.width, device=rows.device), rows]
 
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.visual.prior.VisualPrior`; `quantize` comes first."""
@@ -78,6 +95,7 @@ class VisualPriorNetwork(QuantizedNetwork):
                 "bias": first + INPUT_BITS,
                 "mix_bias": mix + ACTIVATION_BITS,
                 "out_bias": out + ACTIVATION_BITS,
+                "echo": LOGIT_BITS,
             }
             for name, unit in units.items():
                 found[f"{name}{k}"] = torch.round(self.get_parameter(f"{name}{k}").detach() * 2.0**unit)

@@ -6,7 +6,9 @@ A layer of the bitstream is a pass of residual FSQ over a slice of the channels.
 - `point`: in later passes, all channels at the position itself;
 - `beside`: in the first pass, the slice's own digits at the black fields of a checkerboard, for the white fields
   (He et al. 2021); black fields are coded first;
-- `before`: the slice in the 3×3 neighbourhood of the frame before, at the layer's own precision.
+- `before`: the slice in the 3×3 neighbourhood of the frame before, at the layer's own precision;
+- `echo`: what the digit was in the frame before, by how much has changed around (`Layout.echo`): a table of logits,
+  since a small network does not learn to copy.
 
 Never a less important layer: so trailing layers can be dropped. Values count in cells of the finest grid, and 0
 is the middle of the range.
@@ -126,6 +128,42 @@ class Layout:
             return None
         own = digits[..., number, first : first + self.width] * self.unit(number)
         return windows(own * black(own.shape[1], own.shape[2], own.device))
+
+    def echoes(self, layer: int) -> int:
+        """Rows of the table of `echo`: the digit before, in later passes by where its coarser digits lay."""
+        return 3 * self.levels if self.place(layer)[0] else self.levels
+
+    def change(self, layer: int, digits: Tensor, before: Tensor, white: bool) -> Tensor:
+        """How much has changed around each position since the frame before: int64 (B, h, w), 0 … CHANGES - 1.
+
+        Counts differing digits of the layers before, in 3×3 positions, and of the layer itself at black fields when
+        `white` fields are asked for. Class 0 knows nothing yet, class 1 has seen no change.
+        """
+        number, first = self.place(layer)
+        differs = (digits != before).float()
+        count = differs[..., :number, :].sum((-2, -1)) + differs[..., number, :first].sum(-1)
+        near = windows(count[..., None]).sum(-1) + 2 * count
+        if white:
+            own = differs[..., number, first : first + self.width].sum(-1, keepdim=True)
+            near = near + windows(own * black(own.shape[1], own.shape[2], own.device)).sum(-1)
+        elif not layer:
+            return torch.zeros_like(near, dtype=torch.int64)
+        return 1 + torch.stack([near > bound for bound in _BOUNDS]).sum(0)
+
+    def echo(self, layer: int, digits: Tensor, before: Tensor) -> Tensor:
+        """Rows int64 (B, h, w, channels) of the table of `echo`, from digits whose coarser passes are known."""
+        number, first = self.place(layer)
+        own = slice(first, first + self.width)
+        row = before[..., number, own].long() + self.levels // 2
+        if number:
+            step = self.known(digits, number, 0)[..., own] - self.known(before, number, 0)[..., own]
+            row = row + self.levels * (1 + step.sign().long())
+        return row
+
+
+_BOUNDS = (0, 3, 12, 40)
+CHANGES = 2 + len(_BOUNDS)
+"""Classes of change between frames."""
 
 
 def black(height: int, width: int, device: torch.device | None = None) -> Tensor:

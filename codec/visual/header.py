@@ -90,6 +90,7 @@ class VisualHeader:
         Raises:
             BitstreamError: the tags do not fit.
         """
+
         def text(values: dict[str, Any]) -> bytes:
             return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() if values else b""
 
@@ -114,7 +115,17 @@ class VisualHeader:
         size, at = read_varint(body, at, 256)
         name, at = body[at : at + size].decode("utf-8"), at + size
         hashes, at = body[at : at + 12], at + 12
-        limits = (MAX_SIDE, MAX_SIDE, *[1 << 40] * 4, 1 << 48, MAX_STAGES, MAX_STAGES, MAX_GROUP, 15, MAX_HEADER)
+        limits = (
+            MAX_SIDE,
+            MAX_SIDE,
+            *[1 << 40] * 4,
+            1 << 48,
+            MAX_STAGES,
+            MAX_STAGES,
+            MAX_GROUP,
+            15,
+            MAX_HEADER,
+        )
         numbers = []
         for limit in limits:
             number, at = read_varint(body, at, limit)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import exact, rangecoder
 from ..errors import ModelError
-from .context import INPUT_BITS, Layout, black
+from .context import CHANGES, INPUT_BITS, Layout, black
 from .model import VisualConfig
 
 KINDS = ("around", "point", "beside", "before")
@@ -35,7 +35,8 @@ def dtype_of(name: str) -> type[np.integer]:
     """Type that a tensor of the prior is stored in."""
     if name == "answer":
         return np.uint8
-    return np.int8 if re.sub(r"\d+$", "", name) in (*KINDS, "mix", "out") else np.int32
+    bare = re.sub(r"\d+$", "", name)
+    return np.int8 if bare in (*KINDS, "mix", "out") else np.int16 if bare == "echo" else np.int32
 
 
 class VisualPrior:
@@ -65,6 +66,7 @@ class VisualPrior:
         self._check()
         self.scales: list[list[int]] = tensors["scales"].tolist()
         self._float = {k: torch.from_numpy(v.astype(np.float64)).to(carrier) for k, v in tensors.items()}
+        self._echoes = [torch.from_numpy(tensors[f"echo{k}"]).long() for k in range(self.layout.layers)]
         self._table = torch.from_numpy(tensors["weights"])
         answer = self._answer()
         if seal:
@@ -83,7 +85,8 @@ class VisualPrior:
         for k in range(layout.layers):
             shapes |= {f"{kind}{k}": (layout.inputs(k, kind), hidden) for kind in KINDS}
             shapes |= {f"bias{k}": (2, self.qualities, hidden), f"mix{k}": (hidden, hidden), f"mix_bias{k}": (hidden,),
-                       f"out{k}": (hidden, outputs), f"out_bias{k}": (outputs,)}  # fmt: skip
+                       f"out{k}": (hidden, outputs), f"out_bias{k}": (outputs,),
+                       f"echo{k}": (CHANGES, layout.width, layout.echoes(k), layout.levels)}  # fmt: skip
         if {k: (v.shape, v.dtype) for k, v in found.items()} != {
             k: (v, np.dtype(dtype_of(k))) for k, v in shapes.items()
         }:
@@ -136,14 +139,28 @@ class VisualPrior:
         found = torch.floor(logits * 2.0**-shift).long()
         return found.unflatten(-1, (self.layout.width, self.layout.levels))
 
+    def _echo(self, layer: int, digits: Tensor, before: Tensor, white: bool) -> Tensor:
+        """Logits int64 (h, w, channels, L) that the frame before adds."""
+        layout = self.layout
+        change = layout.change(layer, digits[None], before[None], white)[0]
+        rows = layout.echo(layer, digits[None], before[None])[0]
+        return self._echoes[layer][change[..., None], torch.arange(layout.width), rows]
+
     def _logits(self, layer: int, digits: Tensor, before: Tensor | None, quality: int) -> Tensor:
         """Logits int64 (h, w, channels, L) of a layer whose digits are known."""
         with exact.exact_products():
             sums = self._sums(layer, digits, before, quality)
             beside = self._beside(layer, digits)
+            white = ~black(*sums.shape[:2])
             if beside is not None:
-                sums = sums + beside * ~black(*sums.shape[:2])
-            return self._rest(layer, sums)
+                sums = sums + beside * white
+            logits = self._rest(layer, sums)
+        if before is None:
+            return logits
+        echo = self._echo(layer, digits, before, white=False)
+        if beside is not None:
+            echo = torch.where(white[..., None], self._echo(layer, digits, before, white=True), echo)
+        return logits + echo
 
     def _rows(self, logits: Tensor) -> rangecoder.Frequencies:
         """Frequencies int32 (n, L), positions and then channels, of logits (..., channels, L)."""
@@ -232,7 +249,10 @@ class VisualPrior:
                         beside = self._beside(k, digits)
                         assert beside is not None
                         sums = sums + beside
-                    rows = self._rows(self._rest(k, sums[fields]))
+                    logits = self._rest(k, sums[fields])
+                    if before is not None:
+                        logits = logits + self._echo(k, digits, before, white=bool(step))[fields]
+                    rows = self._rows(logits)
                     own[fields] = find(k, digits, fields, rows).float() - layout.levels // 2
         return digits
 

@@ -1,0 +1,132 @@
+"""Pictures and video through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import picture, psnr, sound_packets, times_of, write_video
+from PIL import Image
+from test_cli import call
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "in.mp4"
+    write_video(path, 12, times=[0, 24, 48, 72, 100, 124, 200, 224, 240, 264, 290, 400], sound=0.7)
+    return path
+
+
+def test_pictures_keep_size_colour_and_transparency(tmp_path: Path) -> None:
+    original = picture(101, 67)
+    Image.fromarray(original).save(tmp_path / "rgb.png")
+    Image.fromarray(original[..., 1]).save(tmp_path / "grey.png")
+    alpha = np.full((101, 67, 1), 90, np.uint8)
+    Image.fromarray(np.concatenate([original, alpha], -1)).save(tmp_path / "rgba.png")
+    Image.fromarray(original).save(tmp_path / "photo.jpg", quality=95)
+    call("encode", tmp_path / "rgb.png", tmp_path / "grey.png", tmp_path / "rgba.png", tmp_path / "photo.jpg",
+         "--out-dir", tmp_path / "small", "--quality", 8)  # fmt: skip
+    call("decode", tmp_path / "small", "--out-dir", tmp_path / "back", "--to", ".png")
+    modes = {"rgb": "RGB", "grey": "L", "rgba": "RGBA", "photo": "RGB"}
+    for name, mode in modes.items():
+        back = Image.open(tmp_path / "back" / f"{name}.png")
+        assert (back.size, back.mode) == ((67, 101), mode)
+        assert psnr(np.asarray(back.convert("RGB")), original if mode != "L" else original[..., 1:2]) > 22
+    assert np.asarray(Image.open(tmp_path / "back" / "rgba.png"))[..., 3].min() == 90
+    facts = json.loads(call("info", tmp_path / "small" / "rgb.fsq", "--json").stdout)[0]
+    assert (facts["kind"], facts["width"], facts["height"]) == ("picture", 67, 101)
+    for suffix in (".jpg", ".webp", ".bmp", ".ppm", ".tiff"):
+        call("decode", tmp_path / "small" / "rgba.fsq", tmp_path / f"x{suffix}")
+        assert Image.open(tmp_path / f"x{suffix}").size == (67, 101)
+
+
+def test_a_video_keeps_times_and_sound(clip: Path, tmp_path: Path) -> None:
+    call("encode", clip, tmp_path / "c.fsq", "--quality", 6)
+    for suffix in (".mp4", ".mkv"):
+        back = tmp_path / f"back{suffix}"
+        call("decode", tmp_path / "c.fsq", back)
+        assert times_of(back) == pytest.approx(times_of(clip), abs=0.001 if suffix == ".mkv" else 1e-9)
+        with av.open(str(back)) as container:
+            sound = container.streams.audio[0]
+            assert (sound.rate, sound.channels) == (44100, 2)
+            assert sum(f.samples for f in container.decode(sound)) == pytest.approx(0.7 * 44100, abs=3000)
+    facts = json.loads(call("info", tmp_path / "c.fsq", "--json").stdout)[0]
+    assert (facts["kind"], facts["frames"], facts["sound"]) == ("video", 12, "speech-24k")
+    assert facts["bytes"] == facts["overhead_bytes"] + facts["sound_bytes"] + sum(x["bytes"] for x in facts["layers"])
+
+
+def test_carried_sound_is_bit_identical(clip: Path, tmp_path: Path) -> None:
+    call("encode", clip, tmp_path / "c.fsq", "--audio", "copy")
+    call("decode", tmp_path / "c.fsq", tmp_path / "back.mp4")
+    assert sound_packets(tmp_path / "back.mp4") == sound_packets(clip)
+    call("encode", clip, tmp_path / "silent.fsq", "--audio", "none")
+    call("decode", tmp_path / "silent.fsq", tmp_path / "silent.mkv")
+    with av.open(str(tmp_path / "silent.mkv")) as container:
+        assert not container.streams.audio
+
+
+def test_bitrates_are_kept_and_layers_peel(clip: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(128, 160)).save(tmp_path / "p.png")
+    call("encode", tmp_path / "p.png", tmp_path / "p.fsq", "--bpp", 0.4)
+    assert (tmp_path / "p.fsq").stat().st_size * 8 / (128 * 160) <= 0.4
+    call("encode", clip, tmp_path / "c.fsq", "--audio", "none", "--quality", 5)
+    whole = json.loads(call("info", tmp_path / "c.fsq", "--json").stdout)[0]
+    call("peel", tmp_path / "c.fsq", tmp_path / "low.fsq", "--kbps", 0.7 * whole["kbps"])
+    low = json.loads(call("info", tmp_path / "low.fsq", "--json").stdout)[0]
+    assert low["kbps"] <= 0.7 * whole["kbps"]
+    call("decode", tmp_path / "low.fsq", tmp_path / "a.mkv")
+    call("decode", tmp_path / "c.fsq", tmp_path / "b.mkv", "--kbps", low["kbps"] + 0.01)
+    assert _frames(tmp_path / "a.mkv") == _frames(tmp_path / "b.mkv")
+    call("encode", clip, tmp_path / "r.fsq", "--audio", "none", "--kbps", 0.8 * whole["kbps"])
+    assert json.loads(call("info", tmp_path / "r.fsq", "--json").stdout)[0]["kbps"] <= 0.8 * whole["kbps"]
+
+
+def _frames(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
+
+
+def test_pipes(clip: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(40, 56)).save(tmp_path / "p.png")
+    packed = call("encode", "-", "-", stdin=(tmp_path / "p.png").read_bytes()).stdout
+    back = call("decode", "-", "-", stdin=packed).stdout
+    assert back.startswith(b"\x89PNG")
+    video = call("encode", "-", "-", "--audio", "none", stdin=clip.read_bytes()).stdout
+    y4m = call("decode", "-", "-", stdin=video).stdout
+    assert y4m.startswith(b"YUV4MPEG2 W80 H64")
+    again = call("encode", "-", "-", stdin=y4m).stdout
+    assert again.startswith(b"FSQC")
+
+
+def test_a_turned_video_stands_upright(tmp_path: Path) -> None:
+    write_video(tmp_path / "in.mp4", 2, size=(48, 80))
+    with av.open(str(tmp_path / "in.mp4")) as source, av.open(str(tmp_path / "turned.mp4"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(90)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    call("encode", tmp_path / "turned.mp4", tmp_path / "t.fsq", "--quality", 8)
+    call("decode", tmp_path / "t.fsq", tmp_path / "back.mkv")
+    with av.open(str(tmp_path / "back.mkv")) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.height, frame.width) == (80, 48)
+        turned = [np.rot90(picture(48, 80), k) for k in (1, 3)]
+        assert max(psnr(frame.to_ndarray(format="rgb24"), t) for t in turned) > 22
+
+
+def test_errors_name_the_file_and_the_remedy(clip: Path, tmp_path: Path) -> None:
+    call("encode", clip, tmp_path / "c.fsq", "--audio", "none")
+    assert b"is a video" in call("decode", tmp_path / "c.fsq", tmp_path / "x.png", code=1).stderr
+    Image.fromarray(picture(16, 16)).save(tmp_path / "p.png")
+    call("encode", tmp_path / "p.png", tmp_path / "p.fsq")
+    assert b"is a picture" in call("decode", tmp_path / "p.fsq", tmp_path / "x.mp4", code=1).stderr
+    assert b"--overwrite" in call("encode", tmp_path / "p.png", tmp_path / "p.fsq", code=1).stderr
+    call("encode", tmp_path / "p.png", tmp_path / "q.fsq", "--quality", 9, code=2)
+    (tmp_path / "bad.png").write_bytes((tmp_path / "p.png").read_bytes()[:60])
+    assert b"bad.png" in call("encode", tmp_path / "bad.png", tmp_path / "bad.fsq", code=1).stderr
+    assert not (tmp_path / "bad.fsq").exists()
