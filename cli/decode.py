@@ -103,10 +103,7 @@ def decode_file(
         if isinstance(reader.header, VisualHeader):
             if start or duration is not None:
                 raise MediaError(f"{name}: --start and --duration cut sound only so far; decode the whole video")
-            file.seek(0)
-            return decode_pictures(
-                task, progress, file, target, picture_model, model, stages, keep_going, quiet
-            )
+            return decode_pictures(task, progress, reader, target, picture_model, model, stages, quiet)
         codec = load_codec(model)
         header = codec.check(reader)
         suffix = ".wav" if task.target == "-" else Path(task.target).suffix.lower()

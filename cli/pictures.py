@@ -95,26 +95,24 @@ def _has_sound(path: str) -> bool:
 
 
 def decode_pictures(
-    task: Task, progress: Any, file: IO[bytes], target: IO[bytes], model: str, audio_model: str,
-    stages: int | None, keep_going: bool, quiet: bool,
+    task: Task, progress: Any, reader: Any, target: IO[bytes], model: str, audio_model: str,
+    stages: int | None, quiet: bool,
 ) -> str:  # fmt: skip
-    """Decode a file of pictures into an open target; returns a line that says what came of it."""
+    """Decode an open file of pictures into an open target; returns a line that says what came of it."""
     from fsqcodec.errors import MediaError
     from fsqcodec.film import FilmDecoder, SoundOf, decode_sound
     from fsqcodec.reader import Reader
     from fsqcodec.stills import STILLS
     from fsqcodec.visual.header import VisualHeader
 
-    name = "standard input" if task.source == "-" else task.source
-    reader = Reader(file, name, keep_going)
-    header = reader.header
+    name, header, keep_going = reader.name, reader.header, reader.keep_going
     assert isinstance(header, VisualHeader)
     suffix = Path(task.target).suffix.lower() if task.target != "-" else ".png" if header.still else ".y4m"
     if suffix in STILLS and not header.still:
         raise MediaError(f"{name}: is a video; name a video file such as .mp4 or .mkv")
     if header.still and suffix not in STILLS:
         raise MediaError(f"{name}: is a picture; name an image file: {', '.join(STILLS)}")
-    decoder = FilmDecoder(load_codec(model), reader, keep_going=keep_going)
+    decoder = FilmDecoder(load_codec(model), reader)
     if header.still:
         target.write(decoder.still(suffix, stages))
         return f"{task.source} → {task.target}: {header.width}×{header.height}"

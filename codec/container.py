@@ -205,10 +205,11 @@ class Writer:
         self._put(header.pack())
 
     def write(self, packet: Packet) -> None:
-        """Append a packet."""
-        self._index += varint(packet.start - self._start) + varint(self._at - self._entries[-1])
-        self._entries.append(self._at)
-        self._start = packet.start
+        """Append a packet; the index knows those of the first stream, which the others follow."""
+        if packet.stream == 0:
+            self._index += varint(packet.start - self._start) + varint(self._at - self._entries[-1])
+            self._entries.append(self._at)
+            self._start = packet.start
         self._put(packet.pack())
 
     def finish(self) -> int:

@@ -80,7 +80,7 @@ def carried_sound(path: str | Path) -> Sound:
                 number += 1
         container.close()
 
-    return Sound(packets(), {"carried": carried_facts(stream)})
+    return Sound(packets(), {"carried": carried_facts(path)})
 
 
 def encode_film(
@@ -212,15 +212,13 @@ class FilmDecoder:
 
     Args:
         codec: the picture model.
-        reader: the file.
+        reader: the file; where it keeps going, damaged groups are left out.
         sound: facts and blocks of its coded sound, from `decode_sound`; None to leave it out.
-        keep_going: a damaged packet repeats the last picture instead of raising.
     """
 
     codec: VisualCodec
     reader: Reader
     sound: tuple[AudioFacts, Iterator[Samples]] | None = None
-    keep_going: bool = False
     lost: int = 0
     """Packets that were left out."""
 
@@ -265,7 +263,7 @@ class FilmDecoder:
         """Frames in order; carried sound goes to `writer` on the way.
 
         Raises:
-            BitstreamError: a packet is damaged, and `keep_going` is off.
+            BitstreamError: a packet is damaged, and the reader does not keep going.
         """
         for packet in self.reader:
             if packet.stream:
@@ -275,7 +273,7 @@ class FilmDecoder:
             try:
                 yield from self.codec.decode_group(packet, header, stages)
             except BitstreamError as error:
-                if not self.keep_going:
+                if not self.reader.keep_going:
                     raise self.reader.error(
                         packet.offset, str(error), "--keep-going decodes what is intact"
                     ) from None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
+from pathlib import Path
 from typing import IO, Any, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.packet import Packet as MediaPacket
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -71,11 +74,9 @@ class MovieWriter:
             raise MediaError(f"{suffix}: cannot hold these frames ({reason(error)}); use .mkv") from None
 
     def _add_carried(self, facts: dict[str, Any]) -> Any:
-        stream = self._container.add_mux_stream(facts["codec"], rate=int(facts["rate"]))
-        context: Any = stream.codec_context
-        context.layout = facts["layout"]
-        context.extradata = bytes.fromhex(facts["extradata"]) or None
-        stream.time_base = Fraction(*facts["tick"])
+        with av.open(io.BytesIO(bytes.fromhex(facts["sample"]))) as sample:
+            stream = self._container.add_stream_from_template(sample.streams.audio[0])
+        stream.time_base = self._carried_tick = Fraction(*facts["tick"])
         return stream
 
     def write(self, picture: NDArray[np.uint8], time: int) -> None:
@@ -100,7 +101,7 @@ class MovieWriter:
             return
         packet = MediaPacket(data)
         packet.stream, packet.pts, packet.dts = self._sound, time, time
-        packet.duration, packet.time_base = duration, self._sound.time_base
+        packet.duration, packet.time_base = duration, self._carried_tick
         self._container.mux(packet)
 
     def close(self) -> None:
@@ -114,10 +115,19 @@ class MovieWriter:
             raise MediaError(f"{self._suffix}: writing failed ({reason(error)})") from None
 
 
-def carried_facts(stream: Any) -> dict[str, Any]:
-    """What it takes to write a stream's packets again as they are, ready for JSON."""
-    context = stream.codec_context
-    return {
-        "codec": context.name, "rate": context.sample_rate, "layout": context.layout.name,
-        "extradata": bytes(context.extradata or b"").hex(), "tick": [stream.time_base.numerator, stream.time_base.denominator],
-    }  # fmt: skip
+def carried_facts(path: str | Path) -> dict[str, Any]:
+    """What it takes to write the packets of a file's sound again as they are, ready for JSON.
+
+    FFmpeg's description of the stream is kept as a Matroska file of its first packet.
+    """
+    sample = io.BytesIO()
+    with cast(InputContainer, av.open(str(path), metadata_errors="ignore")) as source:
+        stream = source.streams.audio[0]
+        with av.open(sample, "w", format="matroska") as out:
+            copy = out.add_stream_from_template(stream)
+            packet = next(packet for packet in source.demux(stream) if packet.size)
+            packet.stream = copy
+            out.mux(packet)
+        tick = stream.time_base or Fraction(1, 1000)
+        return {"codec": stream.codec_context.name, "tick": [tick.numerator, tick.denominator],
+                "sample": sample.getvalue().hex()}  # fmt: skip

@@ -42,7 +42,7 @@ class Reader:
     """
 
     def __init__(self, file: IO[bytes], name: str = "input", keep_going: bool = False) -> None:
-        self._file, self.name, self._keep_going = file, name, keep_going
+        self._file, self.name, self.keep_going = file, name, keep_going
         self._window, self._at = b"", 0
         self.lost = 0
         self._first = 0
@@ -132,12 +132,12 @@ class Reader:
                 lost = self.lost - lost_before
                 if gap < 0:
                     problem = f"packet goes back to frame {packet.start}"
-                elif gap and not self._keep_going:
+                elif gap and not self.keep_going:
                     problem = f"frames {ahead[packet.stream]} to {packet.start} are missing"
                 elif gap > MAX_FRAMES * (1 + lost // SMALLEST_PACKET):
                     problem = f"packet claims a gap of {gap} frames"
             if problem:
-                if not self._keep_going:
+                if not self.keep_going:
                     raise self.error(self._at, problem, "--keep-going decodes what is intact")
                 self._skip(1)
                 self.lost += 1
@@ -168,7 +168,7 @@ class Reader:
         if kind == INDEX:
             self._fill(at + size + 4 + TRAILER + 1)
             behind = len(self._window) - (at + size + 4)
-            if behind > TRAILER and not self._keep_going:
+            if behind > TRAILER and not self.keep_going:
                 return None, 0, "data behind the end of the file"
             self._skip(at + size + 4 + min(behind, TRAILER))
             self.complete = True
