@@ -165,48 +165,6 @@ def stages(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) ->
     _show("Use of the codes", rows, as_json)
 
 
-@app.command()
-def quality(
-    clips: Clips,
-    model: Model = DEFAULT_MODEL,
-    kbps: Annotated[list[float] | None, typer.Option(help="Bitrates of ours, besides the full rate.")] = None,
-    opus: Annotated[list[float] | None, typer.Option(help="Bitrates asked of Opus (PyAV's libopus).")] = None,
-    as_json: Json = False,
-) -> None:
-    """PESQ-WB, ESTOI and SI-SDR of the clips, mean over clips, beside Opus; all bytes of our files count.
-
-    Opus' bitrate counts the payload of its packets, without Ogg's heads.
-    """
-    from fsqcodec.train.metrics import opus_round_trip, score
-
-    from .common import load_codec
-
-    codec = load_codec(model)
-    files = _files(clips)
-    rows = []
-    asked = [*(kbps or [1.5, 3.0, 6.0]), None]
-    for rate in asked:
-        each = []
-        for file in files:
-            encoded = codec.limit(_encode(codec, file), kbps=rate)
-            data = codec.to_bytes(encoded)
-            back = codec.decode(codec.from_bytes(data))[0]
-            each.append({"kbps": len(data) * 8 / 1000 / encoded.seconds, "stages": encoded.tokens.shape[1],
-                         **score(back, _original(file), encoded.sample_rate)})  # fmt: skip
-        rows.append(
-            {"codec": f"{codec.name} {'full rate' if rate is None else f'≤ {rate:g}'}", **_mean(each)}
-        )
-    for rate in opus or [6.0, 8.0, 10.0, 12.0, 16.0]:
-        each = []
-        for file in files:
-            audio = _original(file)
-            back, size = opus_round_trip(audio, _rate(file), rate)
-            each.append({"kbps": size * 8 / 1000 / (len(audio) / _rate(file)), "stages": "",
-                         **score(back, audio, _rate(file))})  # fmt: skip
-        rows.append({"codec": f"Opus, asked {rate:g}", **_mean(each)})
-    _show(f"Quality, mean of {len(files)} clips", rows, as_json)
-
-
 def _files(clips: str) -> list[Path]:
     from fsqcodec.train.data import list_media
 

@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from . import bench, decode, encode, finetune, info, models, peel, tokens, train
+from . import bench, decode, encode, evaluate, finetune, info, models, peel, tokens, train
 from .common import fail
 
 app = typer.Typer(
     name="fsqcodec",
-    help="A neural codec: audio files to small .fsq files and back.\n\n"
+    help="A neural codec: sound, pictures and video to small .fsq files and back.\n\n"
     "fsqcodec encode speech.wav speech.fsq --kbps 6\n\nfsqcodec decode speech.fsq back.wav",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,6 +27,7 @@ app.command("tokens")(tokens.tokens)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 app.add_typer(bench.app, name="bench")
+app.add_typer(evaluate.app, name="eval")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -31,7 +31,7 @@ from media import picture, psnr, write_video
 from PIL import Image
 
 SMALL = VisualConfig(
-    fine_channels=16, coarse_channels=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), groups=4, stages=8,
+    fine_channels=16, coarse_channels=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), groups=4, stages=10,
     stages_per_layer=2, levels=(5, 5), qualities=3, prior_width=12,
 )  # fmt: skip
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,7 +48,7 @@ def random_prior(config: VisualConfig, seed: int) -> tuple[VisualPriorNetwork, V
     exported = network.export()
     for k in range(network.layout.layers):  # biases are rounded at export only
         first, mix, out = (network.scales[f"{name}{k}"] for name in ("first", "mix", "out"))
-        for name, unit in (("bias", first + 3), ("mix_bias", mix + 7), ("out_bias", out + 7)):
+        for name, unit in (("bias", first + 5), ("mix_bias", mix + 7), ("out_bias", out + 7)):
             rounded = torch.from_numpy(exported[f"{name}{k}"]) / 2.0**unit
             network.get_parameter(f"{name}{k}").data = rounded.float()
     return network, VisualPrior(exported, config, seal=True)
@@ -57,7 +57,9 @@ def random_prior(config: VisualConfig, seed: int) -> tuple[VisualPriorNetwork, V
 def random_digits(config: VisualConfig, height: int, width: int, seed: int) -> torch.Tensor:
     layout, rng = Layout.of(config), np.random.default_rng(seed)
     shape = (height, width, layout.passes, layout.channels)
-    return torch.from_numpy(rng.integers(-(layout.levels // 2), layout.levels // 2 + 1, shape)).float()
+    digits = torch.from_numpy(rng.integers(-(layout.levels // 2), layout.levels // 2 + 1, shape)).float()
+    digits[..., -1, layout.width :] = 0  # the last pass refines the first slice only
+    return digits
 
 
 def values_of(config: VisualConfig, digits: torch.Tensor) -> torch.Tensor:
@@ -89,8 +91,8 @@ def code(prior: VisualPrior, frames: list[torch.Tensor], layers: int, quality: i
 def test_frames_come_back_whole_and_by_layers(seed: int, height: int, width: int, count: int) -> None:
     prior = random_prior(SMALL, seed % 5)[1]
     frames = [random_digits(SMALL, height, width, seed + i) for i in range(count)]
-    messages = code(prior, frames, 4)
-    for layers in (4, 3, 1):
+    messages = code(prior, frames, 5)
+    for layers in (5, 4, 3, 1):
         decoders = [rangecoder.decoder(message) for message in messages[:layers]]
         before = None
         for digits in frames:
@@ -123,13 +125,12 @@ def test_plain_integers_agree() -> None:
     first, mix, out = prior.scales[0]
     # White field (0, 1): black neighbours at (0, 0), (0, 2), (1, 1) are what it may see.
     width, levels = prior.layout.width, prior.layout.levels
-    seen = [0] * (9 * width)
-    for row, column in ((0, 0), (0, 2), (1, 1)):
-        offset = (row + 1) * 3 + column
+    seen = [0] * (4 * width)
+    for place, (row, column) in ((1, (0, 0)), (2, (0, 2)), (3, (1, 1))):
         for c in range(width):
-            seen[offset * width + c] = int(digits[row, column, 0, c]) * levels
+            seen[place * width + c] = int(digits[row, column, 0, c]) * levels**2
     units = [int(w["bias0"][0, 1, j]) + sum(v * w["beside0"][i, j] for i, v in enumerate(seen)) for j in range(12)]
-    shift = first + 3 - 7
+    shift = first + 5 - 7
     units = [min(127, max(0, u >> shift if shift >= 0 else u << -shift)) for u in units]
     units = [min(127, max(0, (sum(u * w["mix0"][i, j] for i, u in enumerate(units)) + w["mix_bias0"][j]) >> mix)) for j in range(12)]  # fmt: skip
     logits = [(sum(u * w["out0"][i, j] for i, u in enumerate(units)) + w["out_bias0"][j]) >> (out + 1) for j in range(width * levels)]  # fmt: skip
@@ -204,7 +205,7 @@ def test_quality_and_layers_are_ordered(visual: VisualCodec) -> None:
         quality.append(psnr(visual.decode_picture(data), original))
     assert sizes == sorted(sizes)
     assert quality == sorted(quality)
-    by_stages = [psnr(visual.decode_picture(data, stages), original) for stages in (4, 8, 12, 16, 24, 32)]
+    by_stages = [psnr(visual.decode_picture(data, stages), original) for stages in (12, 24, 48, 72, 108)]
     assert by_stages == sorted(by_stages)
     with pytest.raises(ValueError, match="quality"):
         visual.encode_picture(original, 9)
@@ -213,7 +214,8 @@ def test_quality_and_layers_are_ordered(visual: VisualCodec) -> None:
 def test_strips_join_without_a_seam(visual: VisualCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     original = picture(400, 96)
     whole = visual.analyse(original, 4)
-    digits = torch.stack([torch.round(whole / 7).clamp(-3, 3), torch.zeros_like(whole)], 2)
+    coarse = torch.round(whole / 49).clamp(-3, 3)
+    digits = torch.stack([coarse, torch.zeros_like(whole), torch.zeros_like(whole)], 2)
     decoded = visual.synthesise(digits, 4, 400, 96)
     monkeypatch.setattr("fsqcodec.visual.codec._STRIP", 64 * 96)
     assert torch.allclose(visual.analyse(original, 4), whole, atol=1e-3)
@@ -295,7 +297,7 @@ kind: visual
 out: {out}
 seed: 2
 data: {{crop: 32, clip_crop: 32, clips: 0.5, cache: {cache}, workers: 0, sources: [{{path: {media}}}]}}
-model: {{fine_channels: 16, coarse_channels: 16, encoder_blocks: [1, 1], decoder_blocks: [1, 1], groups: 4, stages: 8,
+model: {{fine_channels: 16, coarse_channels: 16, encoder_blocks: [1, 1], decoder_blocks: [1, 1], groups: 4, stages: 10,
   stages_per_layer: 2, levels: [5, 5], qualities: 3, prior_width: 12}}
 optim: {{steps: 40, batch: 4, warmup: 5, lr: 0.005, ema: 0.9, no_quantizer: 0}}
 log_every: 1

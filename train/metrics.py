@@ -1,18 +1,13 @@
-"""Quality measures of a decoded clip, and Opus beside it. PESQ and ViSQOL look at 16 kHz, ESTOI at 10 kHz."""
+"""Quality measures of a decoded clip. PESQ and ViSQOL look at 16 kHz, ESTOI at 10 kHz."""
 
 from __future__ import annotations
 
-import io
-from fractions import Fraction
 from functools import cache
 from typing import Any
 
-import av
 import numpy as np
 import torch
 import torchaudio.functional as AF
-from av.audio.frame import AudioFrame
-from fsqcodec.media import Resampler
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -78,40 +73,11 @@ def score(estimate: Signal, reference: Signal, sample_rate: int) -> dict[str, fl
     return {key: value for key, value in found.items() if value is not None}
 
 
-def align(estimate: Signal, reference: Signal, reach: int = 2000) -> Signal:
-    """The estimate (n,) shifted by up to `reach` samples to where it correlates best with the reference."""
+def align(estimate: Signal, reference: Signal, reach: int = 2000) -> tuple[Signal, int]:
+    """The estimate (n,) shifted to where it correlates best with the reference, and the shift in samples, up to `reach`."""
     size = 1 << (len(estimate) + len(reference)).bit_length()
     cross = np.fft.irfft(np.fft.rfft(estimate, size) * np.conj(np.fft.rfft(reference, size)), size)
     lags = np.concatenate([np.arange(reach + 1), np.arange(-reach, 0)])
     lag = int(lags[cross[lags].argmax()])
     shifted = estimate[lag:] if lag >= 0 else np.pad(estimate, (-lag, 0))
-    return np.pad(shifted, (0, max(0, len(reference) - len(shifted))))[: len(reference)]
-
-
-def opus_round_trip(audio: Signal, sample_rate: int, kbps: float) -> tuple[Signal, int]:
-    """A mono signal (n,) through libopus (VBR, 20 ms), aligned, and the bytes of its packets."""
-    resampler = Resampler(1, sample_rate, 48000)
-    fast = np.concatenate([resampler.push(audio[None]), resampler.flush()], axis=1)
-    file = io.BytesIO()
-    with av.open(file, "w", format="ogg") as out:
-        stream = out.add_stream("libopus", rate=48000, layout="mono", bit_rate=int(kbps * 1000))
-        stream.options = {"application": "voip"}
-        samples = np.clip(np.rint(fast * 32767), -32768, 32767).astype(np.int16)
-        size = 0
-        for start in range(0, samples.shape[1], 48000):
-            frame = AudioFrame.from_ndarray(
-                np.ascontiguousarray(samples[:, start : start + 48000]), "s16", "mono"
-            )
-            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
-            for packet in stream.encode(frame):
-                size += packet.size
-                out.mux(packet)
-        for packet in stream.encode(None):
-            size += packet.size
-            out.mux(packet)
-    file.seek(0)
-    from fsqcodec.media import AudioReader
-
-    with AudioReader(file, sample_rate) as reader:
-        back = reader.read()[0]
-    return align(back, audio), size
+    return np.pad(shifted, (0, max(0, len(reference) - len(shifted))))[: len(reference)], lag

@@ -83,6 +83,16 @@ class VisualCrops(Dataset[dict[str, Tensor]]):
         if not self.pictures and not self.clips:
             raise ConfigError(f"no pictures of at least {smallest}×{smallest} in the training sources")
 
+    def blocks(self, size: int, count: int = 20000) -> Tensor:
+        """Random blocks float32 (count, 3·size·size) in [-1, 1], rows first and colours last."""
+        rng = np.random.default_rng(self.seed)
+        clips, found = self.pictures + self.clips, []
+        for _ in range(count):
+            clip = clips[rng.integers(len(clips))]
+            t, y, x = (int(rng.integers(n)) for n in (len(clip), clip.shape[1] - size + 1, clip.shape[2] - size + 1))
+            found.append(clip[t, y : y + size, x : x + size].reshape(-1))
+        return torch.from_numpy(np.stack(found)).float() / 127.5 - 1
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         moving = np.random.default_rng((self.seed, index // self.batch, 1)).random() < self.config.clips
         rng = np.random.default_rng((self.seed, index))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from fsqcodec.checkpoints import load_visual, save_model
 from fsqcodec.visual.context import Layout
-from fsqcodec.visual.model import VisualConfig, VisualModel
+from fsqcodec.visual.model import STRIDE, VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
 from torch import Tensor
 
@@ -38,6 +38,8 @@ class VisualTask:
         self.data = VisualCrops(
             data, optim.batch, shape.qualities, layers, optim.dropout, config.seed, notify
         )
+        if not config.init:
+            self.model.start_from(self.data.blocks(STRIDE))
         self.per_item = ((1 - data.clips) * data.crop**2 + data.clips * 2 * data.clip_crop**2) / 1e6
         self.facts = {"pictures": len(self.data.pictures), "clips": len(self.data.clips)}
         low, high = config.loss.lambdas
@@ -95,7 +97,7 @@ class VisualTask:
 
     def _by_layer(self, x: Tensor) -> Tensor:
         """(B, h, w, passes, D) → (B, h, w, layers, channels of a layer)."""
-        return x.unflatten(-1, (self.layout.slices, -1)).flatten(3, 4)
+        return x.unflatten(-1, (self.layout.slices, -1)).flatten(3, 4)[:, :, :, : self.layout.layers]
 
     def judge(self) -> VisualValidation | None:
         """Scores on the development pictures among the configured ones."""

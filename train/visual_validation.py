@@ -11,11 +11,11 @@ import torch
 from fsqcodec.visual.model import STRIDE, VisualModel
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from .data import list_media
+from .evaluation.statistics import bjontegaard_rate
 from .visual_data import is_development, read_cached
 
 _MOST = 16
@@ -92,19 +92,3 @@ def _jpeg(picture: NDArray[np.uint8], quality: int) -> tuple[float, float]:
     back = np.asarray(Image.open(file), np.float64)
     error = np.square(back - picture).mean()
     return len(file.getvalue()) * 8 / picture[..., 0].size, 10 * np.log10(255**2 / max(error, 1e-3))
-
-
-def bjontegaard_rate(reference: Curve, curve: Curve) -> float | None:
-    """Mean difference in rate at equal quality, in per cent (Bjøntegaard 2001, by PCHIP); None without overlap."""
-    fits = []
-    for points in (reference, curve):
-        ordered = points[np.argsort(points[:, 1])]
-        if (np.diff(ordered[:, 1]) <= 0).any():
-            return None
-        fits.append(PchipInterpolator(ordered[:, 1], np.log(ordered[:, 0])))
-    low = max(reference[:, 1].min(), curve[:, 1].min())
-    high = min(reference[:, 1].max(), curve[:, 1].max())
-    if high <= low:
-        return None
-    area = [float(fit.integrate(low, high)) / (high - low) for fit in fits]
-    return float(100 * (np.exp(area[1] - area[0]) - 1))

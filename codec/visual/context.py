@@ -1,12 +1,12 @@
 """What the prior of pictures may look at: shared by its training in floats and its use in integers.
 
 A layer of the bitstream is a pass of residual FSQ over a slice of the channels. Its digits are predicted from
-- `around`: what is known of a 3×3 neighbourhood before the layer (in the first pass of the channels of earlier
-  slices, later of the slice's own channels, one grid coarser);
-- `point`: in later passes, all channels at the position itself;
-- `beside`: in the first pass, the slice's own digits at the black fields of a checkerboard, for the white fields
-  (He et al. 2021); black fields are coded first;
-- `before`: the slice in the 3×3 neighbourhood of the frame before, at the layer's own precision;
+- `point`: what is known of the position itself: in the first pass the channels of earlier slices, later all channels;
+- `around`: what is known of the four neighbours: in the first pass the first slice, later the slice itself, one grid
+  coarser;
+- `beside`: in the first pass, the slice's own digits at the black fields of a checkerboard, for the white fields,
+  whose four neighbours they are (He et al. 2021); black fields are coded first;
+- `before`: the slice in the frame before, at the layer's own precision;
 - `echo`: what the digit was in the frame before, by how much has changed around (`Layout.echo`): a table of logits,
   since a small network does not learn to copy.
 
@@ -23,8 +23,8 @@ from torch import Tensor
 
 from .model import VisualConfig
 
-INPUT_BITS = 3
-"""Values are divided by 2^3 before they meet the weights."""
+INPUT_BITS = 5
+"""Values are divided by 2^5 before they meet the weights."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Layout:
     """Layers of a pass."""
     width: int
     """Channels of a slice."""
+    layers: int
+    """In all; the last pass may cover the first slices only."""
 
     @classmethod
     def of(cls, config: VisualConfig) -> Layout:
@@ -48,16 +50,10 @@ class Layout:
         levels, per_layer = config.levels[0], config.stages_per_layer
         if set(config.levels) != {levels} or levels % 2 == 0:
             raise ValueError(f"levels {list(config.levels)}: pictures need the same odd number everywhere")
-        if config.groups % per_layer or config.stages % config.groups:
+        if config.groups % per_layer or config.stages % per_layer:
             raise ValueError(f"layers of {per_layer} stages do not divide {config.groups} groups")
-        return cls(
-            levels, config.stages // config.groups, config.groups // per_layer, per_layer * len(config.levels)
-        )
-
-    @property
-    def layers(self) -> int:
-        """Layers in all."""
-        return self.passes * self.slices
+        return cls(levels, -(-config.stages // config.groups), config.groups // per_layer,
+                   per_layer * len(config.levels), config.stages // per_layer)  # fmt: skip
 
     @property
     def channels(self) -> int:
@@ -72,6 +68,10 @@ class Layout:
     def unit(self, number: int) -> int:
         """Cells of the finest grid in a cell of a pass."""
         return self.levels ** (self.passes - 1 - number)
+
+    def refined(self, layer: int) -> bool:
+        """Whether a later layer refines this one."""
+        return layer + self.slices < self.layers
 
     def known(self, digits: Tensor, number: int, channels: int) -> Tensor:
         """Values (..., D) from all passes before pass `number`, and from this pass for the first `channels`.
@@ -93,15 +93,15 @@ class Layout:
         """Number of values that a layer's prediction takes of a kind of context."""
         number, first = self.place(layer)
         sizes = {
-            "around": 9 * (self.width if number else first),
-            "point": self.channels if number else 0,
-            "beside": 0 if number else 9 * self.width,
-            "before": 9 * self.width,
+            "point": self.channels if number else first,
+            "around": 4 * self.width if number or first else 0,
+            "beside": 0 if number else 4 * self.width,
+            "before": self.width,
         }
         return sizes[kind]
 
     def contexts(self, layer: int, digits: Tensor, before: Tensor | None) -> dict[str, Tensor]:
-        """Contexts `around`, `point` and `before` (B, h, w, n) of a layer; without those that are empty.
+        """Contexts `point`, `around` and `before` (B, h, w, n) of a layer; without those that are empty.
 
         Args:
             layer: number of the layer.
@@ -113,12 +113,13 @@ class Layout:
         found: dict[str, Tensor] = {}
         value = self.known(digits, number, first)
         if number:
-            found["around"] = windows(self.known(digits, number, 0)[..., own])
             found["point"] = value
+            found["around"] = neighbours(self.known(digits, number, 0)[..., own])
         elif first:
-            found["around"] = windows(value[..., :first])
+            found["point"] = value[..., :first]
+            found["around"] = neighbours(value[..., : self.width])
         if before is not None:
-            found["before"] = windows(self.known(before, number, first + self.width)[..., own])
+            found["before"] = self.known(before, number, first + self.width)[..., own]
         return found
 
     def beside(self, layer: int, digits: Tensor) -> Tensor | None:
@@ -127,7 +128,7 @@ class Layout:
         if number:
             return None
         own = digits[..., number, first : first + self.width] * self.unit(number)
-        return windows(own * black(own.shape[1], own.shape[2], own.device))
+        return neighbours(own * black(own.shape[1], own.shape[2], own.device))
 
     def echoes(self, layer: int) -> int:
         """Rows of the table of `echo`: the digit before, in later passes by where its coarser digits lay."""
@@ -136,16 +137,16 @@ class Layout:
     def change(self, layer: int, digits: Tensor, before: Tensor, white: bool) -> Tensor:
         """How much has changed around each position since the frame before: int64 (B, h, w), 0 … CHANGES - 1.
 
-        Counts differing digits of the layers before, in 3×3 positions, and of the layer itself at black fields when
+        Counts differing digits of the layers before, here and at the neighbours, and of the layer itself at black fields when
         `white` fields are asked for. Class 0 knows nothing yet, class 1 has seen no change.
         """
         number, first = self.place(layer)
         differs = (digits != before).float()
         count = differs[..., :number, :].sum((-2, -1)) + differs[..., number, :first].sum(-1)
-        near = windows(count[..., None]).sum(-1) + 2 * count
+        near = neighbours(count[..., None]).sum(-1) + 2 * count
         if white:
             own = differs[..., number, first : first + self.width].sum(-1, keepdim=True)
-            near = near + windows(own * black(own.shape[1], own.shape[2], own.device)).sum(-1)
+            near = near + neighbours(own * black(own.shape[1], own.shape[2], own.device)).sum(-1)
         elif not layer:
             return torch.zeros_like(near, dtype=torch.int64)
         return 1 + torch.stack([near > bound for bound in _BOUNDS]).sum(0)
@@ -172,8 +173,8 @@ def black(height: int, width: int, device: torch.device | None = None) -> Tensor
     return ((rows[:, None] + columns) % 2 == 0)[..., None]
 
 
-def windows(x: Tensor) -> Tensor:
-    """3×3 neighbourhoods: (B, h, w, C) → (B, h, w, 9 C), zeros outside."""
+def neighbours(x: Tensor) -> Tensor:
+    """The four neighbours of every position: (B, h, w, C) → (B, h, w, 4 C), zeros outside."""
     h, w = x.shape[1:3]
     padded = torch.nn.functional.pad(x, (0, 0, 1, 1, 1, 1))
-    return torch.cat([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
+    return torch.cat([padded[:, i : i + h, j : j + w] for i, j in ((0, 1), (1, 0), (1, 2), (2, 1))], -1)

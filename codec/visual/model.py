@@ -1,13 +1,16 @@
 """The picture codec network: pixels to latents at 1/16 of the resolution, residual FSQ, and back.
 
-Space-to-depth is lossless and puts all arithmetic at 1/8 and 1/16 of the resolution; a picture element costs about
-7 thousand multiplications to encode and 5 to decode. One network serves all qualities: each has a vector of gains
+A linear transform of blocks of 16×16, which starts as their principal components, gives latents that a network then
+corrects, and the other way round: so training begins where classical transform coding ends. Space-to-depth is
+lossless and puts all arithmetic at 1/8 and 1/16 of the resolution; a picture element costs about 6.5 thousand
+multiplications to encode and 4.9 to decode. One network serves all qualities: each has a vector of gains
 between latents and quantizer (Cui et al. 2021, "Asymmetric gained deep image compression"). Stages beyond the first
 pass refine the grid (signal-to-noise scalability): fewer of them give a lower quality of the same file.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -29,7 +32,7 @@ class VisualConfig:
 
     fine_channels: int = 128
     """Width at 1/8 of the resolution."""
-    coarse_channels: int = 224
+    coarse_channels: int = 192
     """Width at 1/16 of the resolution."""
     encoder_blocks: tuple[int, int] = (3, 3)
     """Blocks at the fine and at the coarse resolution."""
@@ -39,12 +42,14 @@ class VisualConfig:
     expansion: int = 2
     levels: tuple[int, ...] = (7, 7, 7, 7)
     """Odd, so that the middle cell is zero."""
-    groups: int = 16
-    stages: int = 32
-    stages_per_layer: int = 4
+    groups: int = 48
+    """192 channels: with 64 the best linear transform of 16×16 blocks would end at 29 dB, with 192 at 37."""
+    stages: int = 108
+    """The twelve groups beyond two passes are the first ones again: low frequencies have the longest range."""
+    stages_per_layer: int = 12
     """Stages of a layer of the bitstream."""
     qualities: int = 8
-    prior_width: int = 48
+    prior_width: int = 36
     """Hidden units of the prior's small networks."""
 
     @classmethod
@@ -109,18 +114,21 @@ class Encoder(nn.Module):
     def __init__(self, config: VisualConfig, channels: int) -> None:
         super().__init__()
         c = config
+        self.linear = nn.Linear(3 * STRIDE**2, channels)
         self.project = nn.Linear(3 * _PATCH**2, c.fine_channels)
         self.fine = _blocks(c.encoder_blocks[0], c.fine_channels, c)
         self.down = nn.Linear(4 * c.fine_channels, c.coarse_channels)
         self.coarse = _blocks(c.encoder_blocks[1], c.coarse_channels, c)
         self.out = nn.Linear(c.coarse_channels, channels)
-        self.log_gain = nn.Parameter(0.26 * torch.arange(c.qualities)[:, None].float().repeat(1, channels))
+        self.log_gain = nn.Parameter(_first_gains(c, channels))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """Latents of pictures at qualities int64 (B,)."""
         y = self.fine(self.project(_gather(x, _PATCH)))
-        y = self.out(self.coarse(self.down(_gather(y, 2))))
-        return y * self.log_gain[quality].exp()[:, None, None]
+        y = self.out(self.coarse(self.down(_gather(y, 2)))).float()
+        return (y + self.linear(_gather(x, STRIDE)).float()) * self.log_gain[quality].exp()[:, None, None]
 
 
 class Decoder(nn.Module):
@@ -129,18 +137,29 @@ class Decoder(nn.Module):
     def __init__(self, config: VisualConfig, channels: int) -> None:
         super().__init__()
         c = config
+        self.linear = nn.Linear(channels, 3 * STRIDE**2)
         self.project = nn.Linear(channels, c.coarse_channels)
         self.coarse = _blocks(c.decoder_blocks[1], c.coarse_channels, c)
         self.up = nn.Linear(c.coarse_channels, 4 * c.fine_channels)
         self.fine = _blocks(c.decoder_blocks[0], c.fine_channels, c)
         self.out = nn.Linear(c.fine_channels, 3 * _PATCH**2)
-        self.log_gain = nn.Parameter(-0.26 * torch.arange(c.qualities)[:, None].float().repeat(1, channels))
+        self.log_gain = nn.Parameter(-_first_gains(c, channels))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, values: Tensor, quality: Tensor) -> Tensor:
         """Pixels of latents that were coded at qualities int64 (B,)."""
         unbent = torch.atanh(values.float()) * self.log_gain[quality].exp()[:, None, None]
         y = _scatter(self.up(self.coarse(self.project(unbent))), 2)
-        return _scatter(self.out(self.fine(y)), _PATCH).float()
+        return _scatter(self.out(self.fine(y)), _PATCH).float() + _scatter(self.linear(unbent), STRIDE).float()
+
+
+def _first_gains(config: VisualConfig, channels: int) -> Tensor:
+    """Logarithms of gains (qualities, D) that give steps of 0.5 … 0.1 of an orthonormal transform's coefficients."""
+    steps = torch.linspace(math.log(0.5), math.log(0.1), config.qualities)[:, None]
+    passes = torch.full((channels,), config.stages // config.groups)
+    passes[: config.stages % config.groups * len(config.levels)] += 1
+    return math.log(2) - passes * math.log(config.levels[0]) - steps
 
 
 class VisualModel(nn.Module):
@@ -162,8 +181,21 @@ class VisualModel(nn.Module):
         return self.centred(self.quantizer.positions(z))
 
     def centred(self, x: Tensor) -> Tensor:
-        """Digits by stage (..., stages, d) as centred digits by pass float32 (..., passes, D)."""
-        return x.flatten(-2).unflatten(-1, (self.quantizer.passes, -1)).float() - self.config.levels[0] // 2
+        """Digits by stage (..., n, d) as centred digits by pass float32 (..., passes, D), 0 where there is no stage."""
+        flat = x.flatten(-2).float() - self.config.levels[0] // 2
+        missing = self.quantizer.passes * self.quantizer.channels - flat.shape[-1]
+        return F.pad(flat, (0, missing)).unflatten(-1, (self.quantizer.passes, -1))
+
+    @torch.no_grad()
+    def start_from(self, blocks: Tensor) -> None:
+        """Make the linear transforms the principal components of blocks float32 (n, 3·16·16) in [-1, 1]."""
+        mean = blocks.mean(0)
+        _, axes = torch.linalg.eigh(torch.cov((blocks - mean).T))
+        basis = axes.flip(1)[:, : self.quantizer.channels]
+        self.encoder.linear.weight.copy_(basis.T)
+        self.encoder.linear.bias.copy_(-mean @ basis)
+        self.decoder.linear.weight.copy_(basis)
+        self.decoder.linear.bias.copy_(mean)
 
     def forward(self, x: Tensor, quality: Tensor, stages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct a batch for training.

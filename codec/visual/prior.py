@@ -27,7 +27,7 @@ Decoders = Sequence[rangecoder.Decoder | rangecoder.ReferenceDecoder]
 Find = Callable[[int, Tensor, Tensor, rangecoder.Frequencies], Tensor]
 """Levels of a step, from the layer, the digits so far, the fields (h, w) of the step, and its frequencies."""
 THRIFT = 0.1
-"""Squared cells that a bit is worth where uniform quantization is at its best: ln 2 / 6 (Gish and Pierce 1968)."""
+"""Squared cells of a channel's last pass that a bit is worth where uniform quantization is at its best: ln 2 / 6 (Gish and Pierce 1968)."""
 _ANSWER_SIDE = 3
 
 
@@ -197,7 +197,7 @@ class VisualPrior:
             values: of the frame, in cells of the finest grid, not rounded: float32 (h, w, D).
             before: digits of the frame before; None for the first.
             quality: 0 … qualities - 1.
-            thrift: squared cells that a bit is worth; 0 rounds to the nearest cell.
+            thrift: squared cells of a channel's last pass that a bit is worth; 0 rounds to the nearest cell.
 
         Returns:
             the digits (h, w, passes, D).
@@ -210,8 +210,12 @@ class VisualPrior:
             own = slice(first, first + layout.width)
             rest = values[..., own][fields] - layout.known(digits, number, 0)[..., own][fields]
             unit = layout.unit(number)
-            # Later passes reach all of a cell: what lies inside costs nothing yet.
-            error = ((rest[..., None] - unit * levels).abs() - unit // 2).clamp(min=0).square()
+            error = (rest[..., None] - unit * levels).abs() / unit
+            if layout.refined(layer):
+                # The next pass reaches all of a cell but its rim: what lies inside costs nothing yet.
+                reach = (layout.levels - 1) / (2 * layout.levels)
+                error = layout.levels * (error - reach).clamp(min=0)
+            error = error.square()
             bits = -torch.log2(torch.from_numpy(rows).float() / rangecoder.TOTAL).view_as(error)
             found = (error + thrift * bits).argmin(-1)
             coders[layer].push(found.flatten().int().numpy(), rows)

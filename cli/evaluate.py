@@ -1,0 +1,156 @@
+"""`fsqcodec eval`: bitrate against quality, our models and what people use today."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .common import DEFAULT_MODEL, DEFAULT_PICTURE_MODEL, Jobs, Quiet, console, file_progress
+
+app = typer.Typer(help="Measure bitrate against quality, and compare results.", no_args_is_help=True)
+
+
+@app.command("run")
+def evaluate(
+    clips: Annotated[list[str], typer.Argument(help="Files, folders or globs of sound, pictures and video.")],
+    models: Annotated[str, typer.Option(help="Models, joined by commas: names or .safetensors files.")] = (
+        f"{DEFAULT_MODEL},{DEFAULT_PICTURE_MODEL}"
+    ),
+    peers: Annotated[
+        str, typer.Option(help="Peers such as opus,mp3,jpeg,x264; all that this machine has, or none.")
+    ] = "all",
+    out: Annotated[Path, typer.Option(help="Folder for results.json, results.csv and report.html.")] = Path(
+        "report"
+    ),
+    most: Annotated[int, typer.Option(min=1, help="Clips of each kind at most.")] = 1000,
+    report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Measure clips by our models and by peers; what was measured before is remembered in OUT/cache.
+
+    [bold]Examples[/bold]
+
+    fsqcodec eval run clips/ --out report/
+
+    fsqcodec eval run clips/ --models speech-24k,my-voice.safetensors --peers opus,mp3 --jobs 2
+
+    fsqcodec eval compare old/results.json new/results.json
+    """
+    from fsqcodec.checkpoints import find_model, read_metadata
+    from fsqcodec.errors import ConfigError
+    from fsqcodec.frames import has_pictures
+    from fsqcodec.train.data import list_media
+    from fsqcodec.train.evaluation.codecs import LADDERS, peers_of
+    from fsqcodec.train.evaluation.media import KINDS
+    from fsqcodec.train.evaluation.runner import plan, run
+    from fsqcodec.train.evaluation.summary import to_csv
+
+    from .pictures import PICTURES
+
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for file in (file for place in clips for file in list_media(place)):
+        kind = (
+            "sound" if not has_pictures(file) else "picture" if file.suffix.lower() in PICTURES else "video"
+        )
+        if len(found[kind]) < most:
+            found[kind].append(str(file))
+    ours: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for model in filter(None, models.split(",")):
+        visual = read_metadata(find_model(model)).get("kind") == "visual"
+        for kind in ("picture", "video") if visual else ("sound",):
+            ours[kind].append(model)
+    asked = [] if peers in ("", "none") else list(LADDERS) if peers == "all" else peers.split(",")
+    if unknown := set(asked) - set(LADDERS):
+        raise ConfigError(f"--peers: no peer {sorted(unknown)[0]!r}; there are {', '.join(LADDERS)}")
+    theirs = {kind: [peer for peer in peers_of(kind) if peer in asked] for kind in KINDS}
+    missing = set(asked) - {peer for kind in KINDS for peer in peers_of(kind)}
+    if missing and not quiet:
+        console.print(f"not on this machine, left out: {', '.join(sorted(missing))}", markup=False)
+    todo = plan([(clip, kind) for kind in KINDS for clip in found[kind]], ours, theirs)
+    with file_progress(len(todo), quiet) as (advance, _):
+        results = run(todo, out / "cache", jobs, advance) | {"models": models.split(",")}
+    _write(out / "results.json", json.dumps(results, indent=1))
+    _write(out / "results.csv", to_csv(results))
+    if report:
+        from fsqcodec.train.evaluation.report import build
+
+        _write(out / "report.html", build(results, [clip for kind in KINDS for clip in found[kind]]))
+    for failure in results["failures"]:
+        console.print(f"failed: {failure['clip']} {failure['codec']}@{failure['setting']:g}: {failure['error']}", markup=False)  # fmt: skip
+    if not quiet:
+        _show(results)
+        console.print(f"wrote {out}/", markup=False)
+    if results["failures"] and not results["rows"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="results.json of the old model.")],
+    after: Annotated[
+        Path, typer.Argument(help="results.json of the new model, with the same clips and names.")
+    ],
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Mean loss that is forgiven, in units of each measure.")
+    ] = 0.0,
+) -> None:
+    """Compare results clip by clip; exit code 1 when a measure got worse by more than chance and tolerance."""
+    from fsqcodec.errors import FSQCodecError
+    from fsqcodec.train.evaluation.runner import load_results
+    from fsqcodec.train.evaluation.summary import compare as paired
+
+    rows = paired(load_results(before), load_results(after))
+    if not rows:
+        raise FSQCodecError(f"{after}: has no clip, codec and setting in common with {before}")
+    table = Table(title="after - before, mean and 95 % interval")
+    for column in ("codec", "measure", "clips", "difference", "interval", ""):
+        table.add_column(column)
+    worse = False
+    for row in rows:
+        bad = row["worse"] and abs(row["difference"]) > tolerance
+        worse |= bad
+        table.add_row(f"{row['codec']}@{row['setting']:g}", row["measure"], str(row["clips"]), f"{row['difference']:+.4f}",
+                      f"{row['low']:+.4f} … {row['high']:+.4f}", "[red]worse[/red]" if bad else "")  # fmt: skip
+    Console(highlight=False).print(table)
+    if worse:
+        raise typer.Exit(1)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _show(results: dict[str, Any]) -> None:
+    from fsqcodec.train.evaluation.summary import RATE_UNITS, differences, means
+
+    rows = means(results)
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        mine = [row for row in rows if row["kind"] == kind]
+        names = list(
+            dict.fromkeys(name for row in mine for name in row["measures"] if name != "shift samples")
+        )
+        table = Table(title=f"{kind}, mean of {max(row['clips'] for row in mine)} clips, {results['date']}")
+        for column in ("codec", RATE_UNITS[kind], *names, "encode ×", "decode ×"):
+            table.add_column(column, justify="right" if column != "codec" else "left")
+        for row in mine:
+            values = [f"{row['measures'][n]['mean']:.3f}" if n in row["measures"] else "" for n in names]
+            table.add_row(f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}", *values,
+                          f"{row['encode_x']:.1f}", f"{row['decode_x']:.1f}")  # fmt: skip
+        Console(highlight=False).print(table)
+    rates = [row for row in differences(results) if row["rate"] is not None]
+    if rates:
+        table = Table(title="rate at equal quality (Bjøntegaard)")
+        for column in ("codec", "against", "measure", "rate"):
+            table.add_column(column)
+        for row in rates:
+            table.add_row(row["codec"], row["against"], row["measure"], f"{row['rate']:+.1f} %")
+        Console(highlight=False).print(table)

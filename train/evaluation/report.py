@@ -1,0 +1,188 @@
+"""One HTML file that opens offline: curves, sortable tables, and listening and looking without knowing which is which.
+
+Plots are Plotly's (pan, zoom, hover, saving as SVG or PNG), bundled. What is ours is the page around them, with its
+sorting and its players (`report.html` and `report.js` beside this module).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codecs import round_trip
+from .measures import HEADLINE, HIGHER_IS_BETTER
+from .media import Original, read_original
+from .summary import RATE_UNITS, differences, means
+
+_FOLDER = Path(__file__).parent
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
+"""Okabe and Ito's palette, which the colour-blind can tell apart, and two more."""
+_MARKERS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x", "hexagon")
+_TITLES = {"sound": "Sound", "picture": "Pictures", "video": "Video"}
+_SHOWN_CLIPS, _SHOWN_SECONDS = 3, 8.0
+
+
+def build(results: dict[str, Any], clips: Sequence[str]) -> str:
+    """The page of results; a few of the clips (paths) are decoded again for its players."""
+    table = means(results)
+    kinds = [kind for kind in _TITLES if any(row["kind"] == kind for row in table)]
+    sections = []
+    for kind in kinds:
+        rows = [row for row in table if row["kind"] == kind]
+        plots = "".join(_plot(kind, name, rows) for name in _measures(rows))
+        sections.append(f'<section id="{kind}"><h2>{_TITLES[kind]}</h2><div class="plots">{plots}</div>{_table(kind, rows)}</section>')  # fmt: skip
+    shown = _shown(results, clips)
+    page = Template((_FOLDER / "report.html").read_text(encoding="utf-8"))
+    return page.substitute(
+        date=results["date"], machine=results["machine"],
+        versions=", ".join(f"{k} {v}" for k, v in results["versions"].items()),
+        links="".join(f'<a href="#{kind}">{_TITLES[kind]}</a>' for kind in kinds),
+        sections="".join(sections), differences=_differences(results), plotly=_plotly(),
+        shown=json.dumps(shown).replace("</", "<\\/"),
+        script=(_FOLDER / "report.js").read_text(encoding="utf-8"),
+    )  # fmt: skip
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    source: str = get_plotlyjs()
+    return source
+
+
+def _measures(rows: list[dict[str, Any]]) -> list[str]:
+    return [name for name in HIGHER_IS_BETTER if any(name in row["measures"] for row in rows)]
+
+
+def _plot(kind: str, measure: str, rows: list[dict[str, Any]]) -> str:
+    """A figure of one measure against the rate, as the data of a plot that `report.js` draws."""
+    traces = []
+    codecs = sorted({row["codec"] for row in rows})
+    for i, codec in enumerate(codecs):
+        points = sorted((row for row in rows if row["codec"] == codec and measure in row["measures"]),
+                        key=lambda row: row["rate"])  # fmt: skip
+        found = [row["measures"][measure] for row in points]
+        traces.append({
+            "name": codec, "x": [row["rate"] for row in points], "y": [f["mean"] for f in found],
+            "text": [f"{codec}@{row['setting']:g}" for row in points], "mode": "lines+markers",
+            "error_y": {"type": "data", "symmetric": False, "thickness": 1, "width": 2,
+                        "array": [f["high"] - f["mean"] for f in found],
+                        "arrayminus": [f["mean"] - f["low"] for f in found]},
+            "line": {"color": _COLOURS[i % len(_COLOURS)], "dash": "solid" if i < len(_COLOURS) else "dot"},
+            "marker": {"symbol": _MARKERS[i % len(_MARKERS)], "size": 8},
+        })  # fmt: skip
+    better = "higher is better" if HIGHER_IS_BETTER[measure] else "lower is better"
+    figure = {"traces": traces, "x": RATE_UNITS[kind], "y": measure, "headline": measure == HEADLINE[kind]}
+    data = json.dumps(figure).replace("'", "&#39;")
+    return f'<figure><figcaption>{measure}, {better}</figcaption><div class="plot" role="img" aria-label="{measure} against {RATE_UNITS[kind]}" data-figure=\'{data}\'></div></figure>'
+
+
+def _table(kind: str, rows: list[dict[str, Any]]) -> str:
+    names = _measures(rows)
+    heads = ["codec", RATE_UNITS[kind], *names, "encode ×", "decode ×", "clips"]
+    lines = []
+    for row in rows:
+        cells = [f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}"]
+        for name in names:
+            found = row["measures"].get(name)
+            cells.append(
+                f"{found['mean']:.3f} <small>{found['low']:.2f}…{found['high']:.2f}</small>" if found else "–"
+            )
+        cells += [f"{row['encode_x']:.1f}", f"{row['decode_x']:.1f}", str(row["clips"])]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return _sortable(f"{_TITLES[kind]}: means and 95 % intervals", heads, lines)
+
+
+def _sortable(title: str, heads: list[str], lines: list[str]) -> str:
+    head = "".join(f'<th aria-sort="none"><button type="button">{name}</button></th>' for name in heads)
+    return (f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table class="sortable">'
+            f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>")  # fmt: skip
+
+
+def _differences(results: dict[str, Any]) -> str:
+    lines = []
+    for row in differences(results):
+        rate = "no overlap" if row["rate"] is None else f"{row['rate']:+.1f} %"
+        quality = "no overlap" if row["quality"] is None else f"{row['quality']:+.3f}"
+        lines.append(f"<tr><td>{row['codec']}</td><td>{row['against']}</td><td>{row['measure']}</td><td>{rate}</td><td>{quality}</td></tr>")  # fmt: skip
+    heads = ["codec", "against", "measure", "rate at equal quality", "quality at equal rate"]
+    return _sortable("Bjøntegaard differences", heads, lines) if lines else ""
+
+
+def _shown(results: dict[str, Any], clips: Sequence[str]) -> list[dict[str, Any]]:
+    """Clips with what the codecs made of them, as data URLs: sound with spectrograms, and pictures."""
+    by_name = {Path(clip).name: clip for clip in clips}
+    found: list[dict[str, Any]] = []
+    for kind in ("sound", "picture", "video"):
+        rows = [row for row in results["rows"] if row["kind"] == kind and row["clip"] in by_name]
+        for name in list(dict.fromkeys(row["clip"] for row in rows))[:_SHOWN_CLIPS]:
+            original = _cut(read_original(by_name[name]))
+            versions = [{"name": "original", **_payload(original, original.data)}]
+            for row in _near([row for row in rows if row["clip"] == name]):
+                codec = next(
+                    (c for c in results.get("models", []) if Path(c).stem == row["codec"]), row["codec"]
+                )
+                decoded = round_trip(original, codec, row["setting"])
+                label = f"{row['codec']}@{row['setting']:g}, {row['rate']:.2f} {RATE_UNITS[kind]}"
+                versions.append({"name": label, **_payload(original, decoded.data)})
+            found.append({"kind": kind, "clip": name, "versions": versions})
+    return found
+
+
+def _cut(original: Original) -> Original:
+    if original.kind == "sound":
+        return Original("sound", original.data[: int(_SHOWN_SECONDS * original.rate)], original.rate)
+    return original
+
+
+def _near(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of every codec the setting whose rate is nearest to the geometric mean of all: comparable, not equal."""
+    centre = np.exp(np.mean([np.log(row["rate"]) for row in rows]))
+    best: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: abs(np.log(row["rate"] / centre))):
+        best.setdefault(row["codec"], row)
+    return list(best.values())
+
+
+def _payload(original: Original, data: NDArray[Any]) -> dict[str, Any]:
+    if original.kind == "sound":
+        return {
+            "url": _sound_url(data, int(original.rate)),
+            "spectrogram": _spectrogram_url(data, int(original.rate)),
+        }
+    return {"url": _picture_url(data[len(data) // 2])}
+
+
+def _sound_url(samples: NDArray[np.float32], rate: int) -> str:
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _picture_url(picture: NDArray[np.uint8]) -> str:
+    from fsqcodec.stills import encode_still
+
+    return "data:image/png;base64," + base64.b64encode(encode_still(picture, ".png")).decode()
+
+
+def _spectrogram_url(samples: NDArray[np.float32], rate: int) -> str:
+    """Log spectrogram, 0 Hz below, 80 dB from dark to light."""
+    size = 2 * round(0.016 * rate)
+    hop = max(1, len(samples) // 700)
+    starts = np.arange(0, max(1, len(samples) - size), hop)
+    frames = np.stack(
+        [np.pad(samples[s : s + size], (0, max(0, size - len(samples[s : s + size])))) for s in starts]
+    )
+    power = 20 * np.log10(np.abs(np.fft.rfft(frames * np.hanning(size))) + 1e-5)
+    shade = np.clip((power.T[::-1] - power.max() + 80) / 80 * 255, 0, 255).astype(np.uint8)
+    return _picture_url(np.repeat(shade[..., None], 3, -1))

@@ -1,0 +1,174 @@
+"""Measures every clip by every codec, in parallel, and remembers what was measured.
+
+Results are one JSON object (schema `fsqcodec-eval-1`):
+
+    {"schema": …, "date": …, "machine": …, "versions": {package: version},
+     "rows": [{"clip", "kind", "codec", "setting", "rate", "bytes", "encode_x", "decode_x", "measures": {name: value}}],
+     "failures": [{"clip", "codec", "setting", "error"}]}
+
+`rate` is kbit/s for sound and video and bits a picture element for pictures; `encode_x` and `decode_x` are seconds of
+media a second of work, or millions of picture elements a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fsqcodec.checkpoints import find_model
+from fsqcodec.errors import FSQCodecError
+
+from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, round_trip
+from .measures import measure
+from .media import Original, read_original
+
+SCHEMA = "fsqcodec-eval-1"
+_PACKAGES = ("fsqcodec", "torch", "av", "pesq", "pystoi", "visqol-python", "pytorch-msssim", "pillow")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip through one codec at one setting."""
+
+    clip: str
+    kind: str
+    codec: str
+    setting: float
+
+
+def plan(
+    clips: Sequence[tuple[str, str]], models: dict[str, list[str]], peers: dict[str, list[str]]
+) -> list[Job]:
+    """Jobs for clips (path, kind), and codecs by kind at the settings of their ladders."""
+    jobs = []
+    for clip, kind in clips:
+        for model in models.get(kind, []):
+            ladder = SOUND_LADDER if kind == "sound" else PICTURE_LADDER
+            jobs += [Job(clip, kind, model, setting) for setting in ladder]
+        for peer in peers.get(kind, []):
+            jobs += [Job(clip, kind, peer, setting) for setting in LADDERS[peer]]
+    return jobs
+
+
+def run(
+    jobs: Sequence[Job], cache: Path, workers: int = 1, step: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """Results of all jobs; those that the cache knows are not measured again.
+
+    Args:
+        jobs: from `plan`.
+        cache: folder of remembered rows, by hash of clip, codec, setting and versions.
+        workers: processes.
+        step: called after every job.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    rows, failures = [], []
+    for job, outcome in _outcomes(jobs, cache, workers):
+        if isinstance(outcome, str):
+            failures.append({**asdict(job), "error": outcome})
+        else:
+            rows.append(outcome)
+        if step:
+            step()
+    rows.sort(key=lambda row: (row["kind"], row["clip"], row["codec"], row["setting"]))
+    return {
+        "schema": SCHEMA, "date": date.today().isoformat(), "machine": f"{platform.system()} {platform.machine()}",
+        "versions": _versions(), "rows": rows, "failures": failures,
+    }  # fmt: skip
+
+
+def _outcomes(jobs: Sequence[Job], cache: Path, workers: int) -> Iterator[tuple[Job, dict[str, Any] | str]]:
+    if workers == 1:
+        for job in jobs:
+            yield job, _outcome(job, cache)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_outcome, job, cache): job for job in jobs}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+_originals: dict[str, Original] = {}
+
+
+def _outcome(job: Job, cache: Path) -> dict[str, Any] | str:
+    """The row of a job, or what went wrong."""
+    torch.set_num_threads(1)
+    try:
+        place = cache / f"{_key(job)}.json"
+        if place.exists():
+            row: dict[str, Any] = json.loads(place.read_text())
+            return {**row, "clip": Path(job.clip).name}
+        if job.clip not in _originals:
+            _originals.clear()
+            _originals[job.clip] = read_original(job.clip)
+        row = _measured(job, _originals[job.clip])
+    except (FSQCodecError, OSError, ValueError, RuntimeError) as error:
+        return " ".join(str(error).split())
+    part = place.with_suffix(".part")
+    part.write_text(json.dumps(row))
+    part.replace(place)
+    return row
+
+
+def _measured(job: Job, original: Original) -> dict[str, Any]:
+    decoded = round_trip(original, job.codec, job.setting)
+    if original.kind == "picture":
+        amount = original.units / 1e6
+    else:
+        amount = len(original.data) / float(original.rate)
+    units = original.units if original.kind != "video" else amount * 1000
+    measures = {name: value for name, value in measure(original, decoded).items() if np.isfinite(value)}
+    return {
+        "clip": Path(job.clip).name, "kind": job.kind, "codec": Path(job.codec).stem, "setting": job.setting,
+        "rate": decoded.bytes * 8 / units, "bytes": decoded.bytes,
+        "encode_x": amount / max(decoded.encode_seconds, 1e-6), "decode_x": amount / max(decoded.decode_seconds, 1e-6),
+        "measures": measures,
+    }  # fmt: skip
+
+
+def _key(job: Job) -> str:
+    digest = hashlib.sha256(Path(job.clip).read_bytes())
+    path = Path(job.codec)
+    try:
+        digest.update(find_model(job.codec).read_bytes())
+    except FSQCodecError:
+        digest.update(path.name.encode())
+    digest.update(json.dumps([SCHEMA, job.kind, job.codec, job.setting, _versions()]).encode())
+    return digest.hexdigest()[:32]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def load_results(path: Path) -> dict[str, Any]:
+    """A `results.json`.
+
+    Raises:
+        FSQCodecError: it is none, or of another schema.
+    """
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise FSQCodecError(f"{path}: not readable as results ({error})") from None
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        raise FSQCodecError(f"{path}: not results of `fsqcodec eval` (schema {SCHEMA})")
+    return results

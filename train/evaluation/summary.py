@@ -1,0 +1,106 @@
+"""What results say: means by codec and setting, rate differences, and whether a model got worse."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from .measures import HEADLINE, HIGHER_IS_BETTER
+from .statistics import bjontegaard_quality, bjontegaard_rate, interval
+
+ANCHORS = {"sound": "opus", "picture": "jpeg", "video": "mjpeg"}
+"""Peers that rate differences are given against."""
+RATE_UNITS = {"sound": "kbit/s", "picture": "bits a pixel", "video": "kbit/s"}
+Results = dict[str, Any]
+
+
+def means(results: Results) -> list[dict[str, Any]]:
+    """A row for every kind, codec and setting: number of clips, mean rate, mean measures with 95 % intervals."""
+    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
+    for row in results["rows"]:
+        groups[row["kind"], row["codec"], row["setting"]].append(row)
+    found = []
+    for (kind, codec, setting), rows in sorted(groups.items()):
+        names = sorted({name for row in rows for name in row["measures"]}, key=lambda n: list(HIGHER_IS_BETTER).index(n) if n in HIGHER_IS_BETTER else 99)  # fmt: skip
+        measures = {}
+        for name in names:
+            values = np.array([row["measures"][name] for row in rows if name in row["measures"]])
+            low, high = interval(values)
+            measures[name] = {"mean": float(values.mean()), "low": low, "high": high, "clips": len(values)}
+        found.append({
+            "kind": kind, "codec": codec, "setting": setting, "clips": len(rows),
+            **{key: float(np.mean([row[key] for row in rows])) for key in ("rate", "encode_x", "decode_x")},
+            "measures": measures,
+        })  # fmt: skip
+    return found
+
+
+def differences(results: Results) -> list[dict[str, Any]]:
+    """Bjøntegaard differences of every codec to its kind's anchor, by every measure of pictures and the headline of sound.
+
+    `rate` in per cent at equal quality, `quality` in the measure's unit at equal rate; None without overlap.
+    """
+    table = means(results)
+    found = []
+    for kind, anchor in ANCHORS.items():
+        rows = [row for row in table if row["kind"] == kind]
+        names = {name for row in rows for name in row["measures"] if HIGHER_IS_BETTER.get(name)}
+        wanted = sorted(names) if kind != "sound" else [HEADLINE[kind]]
+        for name in wanted:
+            curves = {
+                codec: np.array([[r["rate"], r["measures"][name]["mean"]] for r in rows
+                                 if r["codec"] == codec and name in r["measures"]])
+                for codec in {row["codec"] for row in rows}
+            }  # fmt: skip
+            for codec, curve in sorted(curves.items()):
+                if codec != anchor and len(curve) and len(curves.get(anchor, ())):
+                    rate, quality = (
+                        f(curves[anchor], curve) for f in (bjontegaard_rate, bjontegaard_quality)
+                    )
+                    found.append({"kind": kind, "codec": codec, "against": anchor, "measure": name,
+                                  "rate": rate, "quality": quality})  # fmt: skip
+    return found
+
+
+def compare(before: Results, after: Results) -> list[dict[str, Any]]:
+    """Paired differences after - before over clips that both measured with the same codec and setting.
+
+    `worse` tells whether the 95 % interval of the difference lies wholly on the worse side of zero.
+    """
+    known = {(r["clip"], r["codec"], r["setting"]): r for r in before["rows"]}
+    pairs: dict[tuple[str, float, str], list[float]] = defaultdict(list)
+    for row in after["rows"]:
+        other = known.get((row["clip"], row["codec"], row["setting"]))
+        for name in HIGHER_IS_BETTER:
+            if other and name in row["measures"] and name in other["measures"]:
+                pairs[row["codec"], row["setting"], name].append(
+                    row["measures"][name] - other["measures"][name]
+                )
+        if other:
+            pairs[row["codec"], row["setting"], "rate"].append(row["rate"] - other["rate"])
+    found = []
+    for (codec, setting, name), values in sorted(pairs.items()):
+        low, high = interval(np.array(values))
+        better = HIGHER_IS_BETTER.get(name, False)
+        found.append({"codec": codec, "setting": setting, "measure": name, "clips": len(values),
+                      "difference": float(np.mean(values)), "low": low, "high": high,
+                      "worse": high < 0 if better else low > 0})  # fmt: skip
+    return found
+
+
+def to_csv(results: Results) -> str:
+    """The rows of results as CSV, a column for every measure."""
+    names = [
+        n for n in (*HIGHER_IS_BETTER, "shift samples") if any(n in r["measures"] for r in results["rows"])
+    ]
+    plain = ["kind", "clip", "codec", "setting", "rate", "bytes", "encode_x", "decode_x"]
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow([*plain, *names])
+    for row in results["rows"]:
+        table.writerow([*(row[key] for key in plain), *(row["measures"].get(name, "") for name in names)])
+    return out.getvalue()
