@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .codec import Codec, Encoded
     from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
     from .fsq import FSQ
+    from .live import Decoder, Encoder
     from .residual import ResidualFSQ
     from .visual.codec import VisualCodec
 
@@ -29,11 +30,13 @@ _PLACES = {
     "MediaError": "fsqcodec.errors",
     "ModelError": "fsqcodec.errors",
     "FSQ": "fsqcodec.fsq",
+    "Encoder": "fsqcodec.live",
+    "Decoder": "fsqcodec.live",
     "ResidualFSQ": "fsqcodec.residual",
     "VisualCodec": "fsqcodec.visual.codec",
 }
 __all__ = [
-    "FSQ", "BitstreamError", "Codec", "Encoded", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ",
+    "FSQ", "BitstreamError", "Codec", "Decoder", "Encoded", "Encoder", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ",
     "VisualCodec", "load",
 ]  # fmt: skip
 

@@ -136,6 +136,18 @@ def run(
 
 
 @njit(cache=True, nogil=True)
+def frequency_rows(logits: Array, weights: Array) -> Array:
+    """`exact.frequencies` of many digits at once, all of whose levels are possible: int32 (n, L) → int32 (n, L)."""
+    rows = np.empty(logits.shape, np.int32)
+    frequency = np.zeros(logits.shape[1], np.int64)
+    for i in range(len(logits)):
+        _frequencies(logits[i], 0, weights, frequency)
+        for v in range(len(frequency)):
+            rows[i, v] = frequency[v]
+    return rows
+
+
+@njit(cache=True, nogil=True)
 def _word(data: Array, at: int) -> Any:
     """Big-endian 32-bit word."""
     value = np.uint64(0)

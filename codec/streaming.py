@@ -29,6 +29,15 @@ class History:
         self._past[layer] = joined[:, joined.shape[1] - length :]
         return joined
 
+    def state(self, network: nn.Module) -> dict[str, Tensor]:
+        """The past inputs by the names of the layers in `network`."""
+        return {name: self._past[layer] for name, layer in network.named_modules() if layer in self._past}
+
+    def set_state(self, network: nn.Module, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        layers = dict(network.named_modules())
+        self._past = {layers[name]: past for name, past in state.items()}
+
     def reset(self) -> None:
         """Forget everything: the next block is the beginning of a stream."""
         self._past.clear()

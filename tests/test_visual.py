@@ -11,12 +11,13 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec import rangecoder
+from fsqcodec import exact, rangecoder
 from fsqcodec.checkpoints import load_visual, save_model
 from fsqcodec.container import Writer
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.frames import Frame
 from fsqcodec.reader import Reader
+from fsqcodec.sequential import frequency_rows
 from fsqcodec.train.config import load_config
 from fsqcodec.train.loop import Trainer
 from fsqcodec.train.visual_prior import VisualPriorNetwork
@@ -42,13 +43,13 @@ def random_prior(config: VisualConfig, seed: int) -> tuple[VisualPriorNetwork, V
     network = VisualPriorNetwork(config)
     for name, parameter in network.named_parameters():
         parameter.data *= 4 if name.startswith("out") else 2
-        if name.startswith("echo"):
+        if name.startswith(("echo", "inner")):
             parameter.data = torch.randint(-200, 200, parameter.shape) / 64
     network.quantize()
     exported = network.export()
     for k in range(network.layout.layers):  # biases are rounded at export only
         first, mix, out = (network.scales[f"{name}{k}"] for name in ("first", "mix", "out"))
-        for name, unit in (("bias", first + 5), ("mix_bias", mix + 7), ("out_bias", out + 7)):
+        for name, unit in (("bias", first + 4), ("mix_bias", mix + 7), ("out_bias", out + 7)):
             rounded = torch.from_numpy(exported[f"{name}{k}"]) / 2.0**unit
             network.get_parameter(f"{name}{k}").data = rounded.float()
     return network, VisualPrior(exported, config, seal=True)
@@ -117,20 +118,30 @@ def test_integers_are_those_of_the_quantized_float_network(seed: int, height: in
             assert torch.equal(logits, torch.floor(floats[:, :, k] * 64).long())
 
 
+@given(st.integers(0, 2**32), st.integers(1, 300), st.integers(2, 9))
+def test_frequencies_are_the_same_by_rows_and_at_once(seed: int, count: int, levels: int) -> None:
+    logits = np.random.default_rng(seed).integers(-1500, 1500, (count, levels)).astype(np.int32)
+    logits[::3] = logits[::3] // 200  # ties
+    table = exact.weight_table()
+    at_once = exact.frequencies(torch.from_numpy(logits).long(), torch.ones(levels, dtype=torch.bool), table)
+    assert np.array_equal(frequency_rows(logits, table.numpy()), at_once.numpy())
+
+
 def test_plain_integers_agree() -> None:
     """The first layer's logits of one position in Python integers, from the exported tensors alone."""
     _, prior = random_prior(SMALL, 3)
     digits = random_digits(SMALL, 3, 3, 0)
     w = {name: array.astype(object) for name, array in prior.tensors.items()}
     first, mix, out = prior.scales[0]
-    # White field (0, 1): black neighbours at (0, 0), (0, 2), (1, 1) are what it may see.
+    # White field (0, 1): black neighbours at (0, 0), (0, 2), (1, 1) are what it may see: magnitudes, then signed values.
     width, levels = prior.layout.width, prior.layout.levels
-    seen = [0] * (4 * width)
-    for place, (row, column) in ((1, (0, 0)), (2, (0, 2)), (3, (1, 1))):
-        for c in range(width):
-            seen[place * width + c] = int(digits[row, column, 0, c]) * levels**2
+    seen = []
+    for place in (None, (0, 0), (0, 2), (1, 1)):
+        own = [0] * width if place is None else [int(v) * levels**2 for v in digits[*place, 0, :width]]
+        seen += [min(96, abs(v)) for v in own] + own
+    assert len(seen) == prior.layout.inputs(0, "beside")
     units = [int(w["bias0"][0, 1, j]) + sum(v * w["beside0"][i, j] for i, v in enumerate(seen)) for j in range(12)]
-    shift = first + 5 - 7
+    shift = first + 4 - 7
     units = [min(127, max(0, u >> shift if shift >= 0 else u << -shift)) for u in units]
     units = [min(127, max(0, (sum(u * w["mix0"][i, j] for i, u in enumerate(units)) + w["mix_bias0"][j]) >> mix)) for j in range(12)]  # fmt: skip
     logits = [(sum(u * w["out0"][i, j] for i, u in enumerate(units)) + w["out_bias0"][j]) >> (out + 1) for j in range(width * levels)]  # fmt: skip

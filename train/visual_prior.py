@@ -36,6 +36,8 @@ class VisualPriorNetwork(QuantizedNetwork):
             self._add(f"mix{k}", torch.randn(hidden, hidden) / hidden**0.5)
             self._add(f"mix_bias{k}", torch.full((hidden,), 0.3))
             self._add(f"out{k}", torch.randn(hidden, layout.width * layout.levels) * 0.1)
+            if layout.place(k)[0]:
+                self._add(f"inner{k}", torch.zeros(layout.width, layout.levels, layout.levels))
             self._add(f"echo{k}", torch.zeros(CHANGES, layout.width, layout.echoes(k), layout.levels))
             self._add(f"out_bias{k}", torch.zeros(layout.width * layout.levels))
 
@@ -63,17 +65,29 @@ class VisualPriorNetwork(QuantizedNetwork):
             units = self.units(sums)
             units = self.units(units @ self.weight(f"mix{k}") + self.get_parameter(f"mix_bias{k}"))
             logits = (units @ self.weight(f"out{k}") + self.get_parameter(f"out_bias{k}")).float()
-            logits = logits.unflatten(-1, (layout.width, layout.levels))
+            logits = logits.unflatten(-1, (layout.width, layout.levels)) + self._inner(k, digits.detach())
             found.append(
                 logits if before is None else logits + self._echo(k, digits.detach(), before.detach())
             )
         return torch.stack(found, 3)
 
+    def _table(self, name: str) -> Tensor:
+        """A table of logits, in their integer steps once the network is quantized."""
+        table = self.get_parameter(name)
+        if not self.scales:
+            return table
+        return table + (torch.round(table * 2**LOGIT_BITS) / 2**LOGIT_BITS - table).detach()
+
+    def _inner(self, layer: int, digits: Tensor) -> Tensor | float:
+        """Logits (B, h, w, channels, L) that the channel's coarser value adds."""
+        rows = self.layout.inner(layer, digits)
+        if rows is None:
+            return 0.0
+        return self._table(f"inner{layer}")[torch.arange(self.layout.width, device=rows.device), rows]
+
     def _echo(self, layer: int, digits: Tensor, before: Tensor) -> Tensor:
         """Logits (B, h, w, channels, L) that the frame before adds."""
-        layout, table = self.layout, self.get_parameter(f"echo{layer}")
-        if self.scales:
-            table = table + (torch.round(table * 2**LOGIT_BITS) / 2**LOGIT_BITS - table).detach()
+        layout, table = self.layout, self._table(f"echo{layer}")
         change = layout.change(layer, digits, before, white=False)
         if not layout.place(layer)[0]:
             white = ~black(*digits.shape[1:3], digits.device)[..., 0]
@@ -97,6 +111,8 @@ class VisualPriorNetwork(QuantizedNetwork):
                 "out_bias": out + ACTIVATION_BITS,
                 "echo": LOGIT_BITS,
             }
+            if self.layout.place(k)[0]:
+                units["inner"] = LOGIT_BITS
             for name, unit in units.items():
                 found[f"{name}{k}"] = torch.round(self.get_parameter(f"{name}{k}").detach() * 2.0**unit)
         found |= {"scales": torch.tensor(scales), "weights": weight_table()}

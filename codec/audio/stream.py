@@ -7,6 +7,8 @@ last, partial block is filled up with zeros and what is too much is cut off.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,6 +44,15 @@ class StreamEncoder:
         self._history = History()
         self._waiting = np.zeros(0, np.float32)
         self._pushed = self._emitted = 0
+
+    def state(self) -> tuple[Any, ...]:
+        """All that later samples depend on; tensors and arrays by name."""
+        return self._history.state(self._model), self._waiting, self._pushed, self._emitted
+
+    def set_state(self, state: tuple[Any, ...]) -> None:
+        """Go on from what `state` gave."""
+        past, self._waiting, self._pushed, self._emitted = state
+        self._history.set_state(self._model, past)
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.int64]:
         """Samples (n,) at the model's rate, any n → tokens (frames, stages) of the blocks now complete."""
@@ -91,6 +102,15 @@ class StreamDecoder:
         self._tokens = np.zeros((0, self._model.quantizer.stages), np.int64)
         self._stages = np.zeros(0, np.int64)
         self._lag = self._model.config.lag
+
+    def state(self) -> tuple[Any, ...]:
+        """All that later tokens' samples depend on; tensors and arrays by name."""
+        return self._history.state(self._model), self._tokens, self._stages, self._lag
+
+    def set_state(self, state: tuple[Any, ...]) -> None:
+        """Go on from what `state` gave."""
+        past, self._tokens, self._stages, self._lag = state
+        self._history.set_state(self._model, past)
 
     def push(self, tokens: NDArray[np.integer], stages: int | None = None) -> NDArray[np.float32]:
         """Tokens (frames, n) of a prefix of n stages, any number of frames → samples (m,) now finished.

@@ -250,10 +250,7 @@ class VisualCodec:
 
 
 def _ahead(work: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """`work` of every item in order, one item ahead in another thread where torch may use more than one."""
-    if torch.get_num_threads() == 1:
-        yield from map(work, items)
-        return
+    """`work` of every item in order, one item ahead in another thread: networks run while tokens are coded."""
     with ThreadPoolExecutor(1) as pool:
         waiting = None
         for item in items:

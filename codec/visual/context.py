@@ -7,9 +7,11 @@ A layer of the bitstream is a pass of residual FSQ over a slice of the channels.
 - `beside`: in the first pass, the slice's own digits at the black fields of a checkerboard, for the white fields,
   whose four neighbours they are (He et al. 2021); black fields are coded first;
 - `before`: the slice in the frame before, at the layer's own precision;
-- `echo`: what the digit was in the frame before, by how much has changed around (`Layout.echo`): a table of logits,
-  since a small network does not learn to copy.
+- `inner`: in later passes, a table of logits by where the channel's coarser value lies, since a small network does not
+  tell 48 channels apart;
+- `echo`: what the digit was in the frame before, by how much has changed around (`Layout.echo`): a table too.
 
+Networks see magnitudes, which tell how busy a place is; of the lowest frequencies they see signed values too.
 Never a less important layer: so trailing layers can be dropped. Values count in cells of the finest grid, and 0
 is the middle of the range.
 """
@@ -23,8 +25,12 @@ from torch import Tensor
 
 from .model import VisualConfig
 
-INPUT_BITS = 5
-"""Values are divided by 2^5 before they meet the weights."""
+INPUT_BITS = 4
+"""Values are divided by 2^4 before they meet the weights."""
+LARGEST = 96
+"""Magnitudes beyond are as large as this, in cells of a channel's own finest grid."""
+SIGNED = 8
+"""Channels of the lowest frequencies, whose values are seen with their sign."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +98,24 @@ class Layout:
     def inputs(self, layer: int, kind: str) -> int:
         """Number of values that a layer's prediction takes of a kind of context."""
         number, first = self.place(layer)
+        signed = 0 if first else min(SIGNED, self.width)
         sizes = {
             "point": self.channels if number else first,
-            "around": 4 * self.width if number or first else 0,
-            "beside": 0 if number else 4 * self.width,
+            "around": 4 * (self.width + signed) if number else 4 * self.width if first else 0,
+            "beside": 0 if number else 4 * (self.width + signed),
             "before": self.width,
         }
         return sizes[kind]
+
+    def largest(self) -> int:
+        """No context is larger than this."""
+        return max(LARGEST, 2 * (self.levels**self.passes // 2))
+
+    def magnitudes(self, value: Tensor, first: int) -> Tensor:
+        """Magnitudes of values (..., n) of the channels from `first` on, in cells of each channel's finest grid."""
+        refined = (self.layers % self.slices or self.slices) * self.width
+        last = torch.arange(first, first + value.shape[-1], device=value.device) < refined
+        return (value.abs() / torch.where(last, 1, self.levels)).clamp(max=LARGEST)
 
     def contexts(self, layer: int, digits: Tensor, before: Tensor | None) -> dict[str, Tensor]:
         """Contexts `point`, `around` and `before` (B, h, w, n) of a layer; without those that are empty.
@@ -113,13 +130,17 @@ class Layout:
         found: dict[str, Tensor] = {}
         value = self.known(digits, number, first)
         if number:
-            found["point"] = value
-            found["around"] = neighbours(self.known(digits, number, 0)[..., own])
+            found["point"] = self.magnitudes(value, 0)
+            coarse = self.known(digits, number, 0)[..., own]
+            found["around"] = neighbours(self.magnitudes(coarse, first))
+            if not first:
+                low = coarse[..., : min(SIGNED, self.width)]
+                found["around"] = torch.cat([found["around"], neighbours(low) - low.repeat(1, 1, 1, 4)], -1)
         elif first:
-            found["point"] = value[..., :first]
-            found["around"] = neighbours(value[..., : self.width])
+            found["point"] = self.magnitudes(value[..., :first], 0)
+            found["around"] = neighbours(self.magnitudes(value[..., : self.width], 0))
         if before is not None:
-            found["before"] = self.known(before, number, first + self.width)[..., own]
+            found["before"] = self.magnitudes(self.known(before, number, first + self.width)[..., own], first)
         return found
 
     def beside(self, layer: int, digits: Tensor) -> Tensor | None:
@@ -128,7 +149,18 @@ class Layout:
         if number:
             return None
         own = digits[..., number, first : first + self.width] * self.unit(number)
-        return neighbours(own * black(own.shape[1], own.shape[2], own.device))
+        own = own * black(own.shape[1], own.shape[2], own.device)
+        found = self.magnitudes(own, first)
+        return neighbours(found if first else torch.cat([found, own[..., : min(SIGNED, self.width)]], -1))
+
+    def inner(self, layer: int, digits: Tensor) -> Tensor | None:
+        """Rows int64 (B, h, w, channels) of the table of `inner`: the coarser value, clipped; None in the first pass."""
+        number, first = self.place(layer)
+        if not number:
+            return None
+        coarse = self.known(digits, number, 0)[..., first : first + self.width] / self.unit(number - 1)
+        most = self.levels // 2
+        return coarse.clamp(-most, most).long() + most
 
     def echoes(self, layer: int) -> int:
         """Rows of the table of `echo`: the digit before, in later passes by where its coarser digits lay."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .. import exact, rangecoder
 from ..errors import ModelError
+from ..sequential import frequency_rows
 from .context import CHANGES, INPUT_BITS, Layout, black
 from .model import VisualConfig
 
@@ -36,7 +37,7 @@ def dtype_of(name: str) -> type[np.integer]:
     if name == "answer":
         return np.uint8
     bare = re.sub(r"\d+$", "", name)
-    return np.int8 if bare in (*KINDS, "mix", "out") else np.int16 if bare == "echo" else np.int32
+    return np.int8 if bare in (*KINDS, "mix", "out") else np.int16 if bare in ("echo", "inner") else np.int32
 
 
 class VisualPrior:
@@ -66,8 +67,12 @@ class VisualPrior:
         self._check()
         self.scales: list[list[int]] = tensors["scales"].tolist()
         self._float = {k: torch.from_numpy(v.astype(np.float64)).to(carrier) for k, v in tensors.items()}
+        self._inners = {
+            k: torch.from_numpy(tensors[f"inner{k}"]).long()
+            for k in range(self.layout.layers)
+            if self.layout.place(k)[0]
+        }
         self._echoes = [torch.from_numpy(tensors[f"echo{k}"]).long() for k in range(self.layout.layers)]
-        self._table = torch.from_numpy(tensors["weights"])
         answer = self._answer()
         if seal:
             tensors["answer"] = np.frombuffer(answer, np.uint8)
@@ -87,13 +92,15 @@ class VisualPrior:
             shapes |= {f"bias{k}": (2, self.qualities, hidden), f"mix{k}": (hidden, hidden), f"mix_bias{k}": (hidden,),
                        f"out{k}": (hidden, outputs), f"out_bias{k}": (outputs,),
                        f"echo{k}": (CHANGES, layout.width, layout.echoes(k), layout.levels)}  # fmt: skip
+            if layout.place(k)[0]:
+                shapes[f"inner{k}"] = (layout.width, layout.levels, layout.levels)
         if {k: (v.shape, v.dtype) for k, v in found.items()} != {
             k: (v, np.dtype(dtype_of(k))) for k, v in shapes.items()
         }:
             raise ModelError("prior: tensors are missing, or of another shape or type")
         if found["scales"].min() < 0 or found["scales"].max() > 24:
             raise ModelError("prior: scales out of range")
-        largest = layout.levels**layout.passes // 2
+        largest = layout.largest()
         for k in range(layout.layers):
             weights = {name: np.abs(found[f"{name}{k}"].astype(np.int64)) for name in (*KINDS, "bias", "mix", "mix_bias", "out", "out_bias")}  # fmt: skip
             first = sum(weights[kind].sum(0) for kind in KINDS) * largest + weights["bias"].max((0, 1))
@@ -139,6 +146,16 @@ class VisualPrior:
         found = torch.floor(logits * 2.0**-shift).long()
         return found.unflatten(-1, (self.layout.width, self.layout.levels))
 
+    def _tables(self, layer: int, digits: Tensor, before: Tensor | None, white: bool) -> Tensor | int:
+        """Logits int64 (h, w, channels, L) that the tables add."""
+        found: Tensor | int = 0
+        rows = self.layout.inner(layer, digits[None])
+        if rows is not None:
+            found = self._inners[layer][torch.arange(self.layout.width), rows[0]]
+        if before is not None:
+            found = found + self._echo(layer, digits, before, white)
+        return found
+
     def _echo(self, layer: int, digits: Tensor, before: Tensor, white: bool) -> Tensor:
         """Logits int64 (h, w, channels, L) that the frame before adds."""
         layout = self.layout
@@ -155,19 +172,15 @@ class VisualPrior:
             if beside is not None:
                 sums = sums + beside * white
             logits = self._rest(layer, sums)
-        if before is None:
-            return logits
-        echo = self._echo(layer, digits, before, white=False)
-        if beside is not None:
-            echo = torch.where(white[..., None], self._echo(layer, digits, before, white=True), echo)
-        return logits + echo
+        tables = self._tables(layer, digits, before, white=False)
+        if beside is not None and before is not None:
+            tables = torch.where(white[..., None], self._tables(layer, digits, before, white=True), tables)
+        return logits + tables
 
     def _rows(self, logits: Tensor) -> rangecoder.Frequencies:
         """Frequencies int32 (n, L), positions and then channels, of logits (..., channels, L)."""
-        flat = logits.flatten(0, -2)
-        rows: rangecoder.Frequencies = exact.frequencies(
-            flat, torch.ones((), dtype=torch.bool), self._table
-        ).int().numpy()  # fmt: skip
+        flat = np.ascontiguousarray(logits.flatten(0, -2).numpy().astype(np.int32))
+        rows: rangecoder.Frequencies = frequency_rows(flat, self.tensors["weights"])
         return rows
 
     def _fields(self, layer: int, height: int, width: int) -> list[Tensor]:
@@ -254,8 +267,8 @@ class VisualPrior:
                         assert beside is not None
                         sums = sums + beside
                     logits = self._rest(k, sums[fields])
-                    if before is not None:
-                        logits = logits + self._echo(k, digits, before, white=bool(step))[fields]
+                    tables = self._tables(k, digits, before, white=bool(step))
+                    logits = logits + (tables if isinstance(tables, int) else tables[fields])
                     rows = self._rows(logits)
                     own[fields] = find(k, digits, fields, rows).float() - layout.levels // 2
         return digits

@@ -1,0 +1,230 @@
+"""Live sound: packets out as soon as they are complete, samples back whatever the network lost.
+
+A packet is one of the `.fsq` file (`fsqcodec.container.Packet`) and decodes by itself; its first latent frame is its
+sequence number. The decoder puts late packets in order, leaves out what comes twice, and runs on through gaps:
+the last latents are repeated, ever softer, so that a lost packet is a fade and not a hole.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .audio.stream import StreamDecoder, StreamEncoder
+from .codec import STAGES_PER_LAYER, Codec
+from .container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint
+from .errors import BitstreamError
+
+_FADE = 0.6
+"""Loudness of every further latent frame that is made up."""
+_HELD = 10
+"""Latent frames after which made-up sound is silence."""
+
+
+def _unpack(data: bytes, layers: int) -> Packet:
+    """The packet of its bytes.
+
+    Raises:
+        BitstreamError: they are none.
+    """
+    try:
+        if len(data) < 6 or data[0] != PACKET:
+            raise ValueError("no packet begins here")
+        size, at = read_varint(data, 1, MAX_PACKET)
+        if at + size + 4 != len(data) or crc(data[:-4]) != data[-4:]:
+            raise ValueError("checksum is wrong")
+        end, numbers = at + size, []
+        for limit in (0, 1 << 48, MAX_FRAMES, layers):
+            number, at = read_varint(data, at, limit)
+            numbers.append(number)
+        stream, start, frames, count = numbers
+        sizes = []
+        for _ in range(count - 1):
+            number, at = read_varint(data, at, MAX_PACKET)
+            sizes.append(number)
+        if not frames or not count or at + sum(sizes) > end:
+            raise ValueError("its layers do not fit into it")
+        edges = np.cumsum([at, *sizes]).tolist() + [end]
+        return Packet(stream, start, frames, tuple(data[a:b] for a, b in zip(edges, edges[1:], strict=False)))
+    except ValueError as error:
+        raise BitstreamError(f"live packet: {error}") from None
+
+
+class Encoder:
+    """Samples in, packets out.
+
+    Args:
+        codec: a model for sound, from `fsqcodec.load`.
+        packet_frames: latent frames of 20 ms in a packet, from 1 on. Short packets have less delay and cost more.
+        stages: stages that are sent; all when None.
+
+    Example:
+        >>> import fsqcodec, numpy as np
+        >>> codec = fsqcodec.load("speech-24k")
+        >>> sender, receiver = fsqcodec.Encoder(codec, 2), fsqcodec.Decoder(codec)
+        >>> packets = sender.push(np.zeros(2400, np.float32))  # 0.1 s at 24 kHz: two packets of 40 ms
+        >>> len(packets), sum(len(receiver.push(packet)) for packet in packets)
+        (2, 1440)
+    """
+
+    def __init__(self, codec: Codec, packet_frames: int = 2, stages: int | None = None) -> None:
+        if not 1 <= packet_frames <= MAX_FRAMES:
+            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}")
+        self._codec, self._frames = codec, packet_frames
+        self._stages = min(stages or codec.stages, codec.stages)
+        self._stream = StreamEncoder(codec.model, block=packet_frames)
+        self._sent = 0
+
+    @property
+    def delay(self) -> float:
+        """Seconds from a sample to the moment it can be heard: the packet is awaited, and the decoder lags."""
+        config = self._codec.model.config
+        return (self._frames * config.frame + config.lag) / config.sample_rate
+
+    def push(self, samples: NDArray[np.float32]) -> list[bytes]:
+        """Packets that are complete after samples (n,) at the model's rate, any n."""
+        return self._pack(self._stream.push(np.asarray(samples, np.float32)))
+
+    def flush(self) -> list[bytes]:
+        """The packets of what is still waiting, filled up with silence; the stream ends here."""
+        return self._pack(self._stream.flush())
+
+    def _pack(self, tokens: NDArray[np.int64]) -> list[bytes]:
+        packets = []
+        for start in range(0, len(tokens), self._frames):
+            part = tokens[start : start + self._frames, : self._stages]
+            layers = self._codec.coder.encode_layers(part, STAGES_PER_LAYER)
+            packets.append(Packet(0, self._sent, len(part), tuple(layers)).pack())
+            self._sent += len(part)
+        return packets
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self._stream.reset()
+        self._sent = 0
+
+    def snapshot(self) -> Any:
+        """The state now, for `restore`."""
+        return copy.deepcopy(self._stream.state()), self._sent
+
+    def restore(self, state: Any) -> None:
+        """Go on from a snapshot."""
+        stream, self._sent = copy.deepcopy(state)
+        self._stream.set_state(stream)
+
+
+@dataclass
+class Received:
+    """What a decoder has seen."""
+
+    decoded: int = 0
+    """Latent frames that were decoded."""
+    concealed: int = 0
+    """Latent frames that were made up."""
+    dropped: int = 0
+    """Packets that came twice, too late or damaged."""
+
+
+class Decoder:
+    """Packets in, in any order and with gaps; samples out.
+
+    Args:
+        codec: the model that the packets were made with.
+        patience: packets that are waited for before a missing one is made up; each adds its length of delay.
+    """
+
+    def __init__(self, codec: Codec, patience: int = 0) -> None:
+        self._codec, self._patience = codec, patience
+        self._stream = StreamDecoder(codec.model, block=1)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self._stream.reset()
+        self._next: int | None = None
+        self._waiting: dict[int, NDArray[np.int32]] = {}
+        self._last: NDArray[np.int32] | None = None
+        self._run = 0
+        self.received = Received()
+
+    def push(self, packet: bytes) -> NDArray[np.float32]:
+        """Samples (n,) at the model's rate that a packet makes ready; none when it only fills the queue.
+
+        A damaged packet counts as lost.
+        """
+        codec = self._codec
+        try:
+            found = _unpack(packet, -(-codec.stages // STAGES_PER_LAYER))
+            have = min(codec.stages, len(found.layers) * STAGES_PER_LAYER)
+            tokens = codec.coder.decode_layers(found.layers, found.frames, have, STAGES_PER_LAYER)
+        except BitstreamError:
+            self.received.dropped += 1
+            return np.zeros(0, np.float32)
+        if self._next is None:
+            self._next = found.start
+        if found.start < self._next or found.start in self._waiting:
+            self.received.dropped += 1
+            return np.zeros(0, np.float32)
+        self._waiting[found.start] = tokens
+        return self._play(self._patience)
+
+    def conceal(self, frames: int) -> NDArray[np.float32]:
+        """Samples (n,) for latent frames that nothing came for, when the listener cannot wait any longer."""
+        ready = self._play(0)
+        if self._next is None:
+            return ready
+        self._next += frames
+        return np.concatenate([ready, self._make_up(frames)])
+
+    def flush(self) -> NDArray[np.float32]:
+        """The samples of what is still waiting."""
+        return np.concatenate([self._play(0), self._stream.flush()])
+
+    def _play(self, patience: int) -> NDArray[np.float32]:
+        out = [np.zeros(0, np.float32)]
+        assert self._next is not None or not self._waiting
+        while self._waiting and self._next is not None:
+            if self._next in self._waiting:
+                tokens = self._waiting.pop(self._next)
+                self._next += len(tokens)
+                out.append(self._decode(tokens))
+            elif len(self._waiting) > patience:
+                first = min(self._waiting)
+                gap = first - self._next
+                # A sender that was silent for long, or a hostile number: no more than a second is made up.
+                out.append(self._make_up(min(gap, round(self._codec.frame_rate))))
+                self._next = first
+            else:
+                break
+        return np.concatenate(out)
+
+    def _decode(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        self._last, self._run = tokens[-1:], 0
+        self.received.decoded += len(tokens)
+        return self._stream.push(tokens)
+
+    def _make_up(self, frames: int) -> NDArray[np.float32]:
+        out = [np.zeros(0, np.float32)]
+        for _ in range(frames):
+            self._run += 1
+            self.received.concealed += 1
+            lost = self._last is None or self._run > _HELD
+            tokens = np.zeros((1, 0), np.int32) if lost else self._last
+            assert tokens is not None
+            out.append(self._stream.push(tokens) * np.float32(_FADE ** (self._run - 1)))
+        return np.concatenate(out)
+
+    def snapshot(self) -> Any:
+        """The state now, for `restore`."""
+        kept = (self._next, self._waiting, self._last, self._run, self.received)
+        return copy.deepcopy((self._stream.state(), kept))
+
+    def restore(self, state: Any) -> None:
+        """Go on from a snapshot."""
+        stream, kept = copy.deepcopy(state)
+        self._stream.set_state(stream)
+        self._next, self._waiting, self._last, self._run, self.received = kept

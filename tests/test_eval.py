@@ -1,0 +1,134 @@
+"""`fsqcodec eval`: results, their statistics, and the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SPEECH
+from fsqcodec.train.evaluation.statistics import bjontegaard_quality, bjontegaard_rate, interval
+from fsqcodec.train.evaluation.summary import compare
+from media import picture, write_video
+from PIL import Image
+from test_cli import call
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("eval")
+    (folder / "clips").mkdir()
+    samples, rate = soundfile.read(str(SPEECH))
+    soundfile.write(str(folder / "clips" / "talk.wav"), samples[: 2 * rate], rate)
+    Image.fromarray(picture(176, 200)).save(folder / "clips" / "photo.png")
+    write_video(folder / "clips" / "clip.mkv", 4, size=(96, 112))
+    (folder / "clips" / "broken.wav").write_bytes(b"RIFF")
+    done = call("eval", "run", folder / "clips", "--peers", "opus,jpeg,mjpeg", "--out", folder / "out", "--jobs", 2)
+    assert b"broken.wav" in done.stderr
+    return folder / "out"
+
+
+def test_results_hold_every_clip_codec_and_setting(report: Path) -> None:
+    results = json.loads((report / "results.json").read_text())
+    assert results["schema"] == "fsqcodec-eval-1"
+    assert {row["kind"] for row in results["rows"]} == {"sound", "picture", "video"}
+    assert {row["codec"] for row in results["rows"]} == {"speech-24k", "visual", "opus", "jpeg", "mjpeg"}
+    assert {failure["clip"].split("/")[-1] for failure in results["failures"]} == {"broken.wav"}
+    speech = {r["setting"]: r for r in results["rows"] if r["codec"] == "speech-24k"}
+    assert speech[3.0]["rate"] <= 3.0
+    assert speech[6.0]["measures"]["PESQ-WB (16 kHz)"] > speech[1.5]["measures"]["PESQ-WB (16 kHz)"]
+    jpeg = sorted((r["rate"], r["measures"]["PSNR RGB dB"]) for r in results["rows"] if r["codec"] == "jpeg")
+    assert [q for _, q in jpeg] == sorted(q for _, q in jpeg)
+    lines = (report / "results.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(results["rows"])
+
+
+def test_what_was_measured_is_remembered(report: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (report / "cache").glob("*.json")}
+    call("eval", "run", report.parent / "clips", "--peers", "opus,jpeg,mjpeg", "--out", report, "--no-report")
+    assert before == {path: path.stat().st_mtime_ns for path in (report / "cache").glob("*.json")}
+
+
+def test_compare_is_a_gate(report: Path, tmp_path: Path) -> None:
+    results = json.loads((report / "results.json").read_text())
+    call("eval", "compare", report / "results.json", report / "results.json")
+    for row in results["rows"]:
+        if "PESQ-WB (16 kHz)" in row["measures"]:
+            row["measures"]["PESQ-WB (16 kHz)"] -= 0.3
+    (tmp_path / "worse.json").write_text(json.dumps(results))
+    done = call("eval", "compare", report / "results.json", tmp_path / "worse.json", code=1)
+    assert b"worse" in done.stdout
+    call("eval", "compare", report / "results.json", tmp_path / "worse.json", "--tolerance", 0.5)
+    (tmp_path / "no.json").write_text("{}")
+    assert b"no.json" in call("eval", "compare", tmp_path / "no.json", report / "results.json", code=1).stderr
+
+
+def test_statistics() -> None:
+    rate = np.array([1.0, 2.0, 4.0, 8.0])
+    curve = np.stack([rate, 30 + 3 * np.log2(rate)], 1)
+    halved = curve * [0.5, 1]
+    assert bjontegaard_rate(curve, halved) == pytest.approx(-50, abs=0.1)
+    assert bjontegaard_quality(curve, halved) == pytest.approx(3, abs=0.01)
+    assert bjontegaard_rate(curve, curve + [0, 100]) is None
+    low, high = interval(np.random.default_rng(0).normal(5, 1, 100))
+    assert low < 5.2
+    assert high > 4.8
+    assert high - low == pytest.approx(0.39, abs=0.1)
+    assert compare({"rows": []}, {"rows": []}) == []
+
+
+def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    from axe_selenium_python import Axe
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = Options()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync", "--window-size=1280,900",
+                 "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={tmp_path}"):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        browser.get((report / "report.html").as_uri())
+        WebDriverWait(browser, 60).until(lambda b: b.execute_script("return document.documentElement.dataset.ready"))
+        assert len(browser.find_elements(By.CSS_SELECTOR, ".plot .main-svg")) >= 6
+        head = browser.find_element(By.CSS_SELECTOR, "#sound th:nth-child(2) button")
+        column = "return [...document.querySelectorAll('#sound tbody tr')].map(r => parseFloat(r.cells[1].textContent))"
+        for ordered in (sorted, lambda x: sorted(x, reverse=True)):
+            head.click()
+            assert browser.execute_script(column) == ordered(browser.execute_script(column))
+        player = browser.find_element(By.CSS_SELECTOR, ".player[role=group]")
+        browser.execute_script("arguments[0].focus()", player)
+        player.send_keys(Keys.SPACE)
+        WebDriverWait(browser, 20).until(lambda _: player.get_attribute("data-playing") == "true")
+        player.send_keys("2")
+        assert player.get_attribute("data-current") == "1"
+        player.send_keys(Keys.SPACE)
+        assert player.get_attribute("data-playing") == "false"
+        wipe = browser.find_element(By.CSS_SELECTOR, "input[aria-label^=Wipe]")
+        assert wipe.is_displayed()
+        axe = Axe(browser)
+        axe.inject()
+        found = axe.run()
+        serious = [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")]
+        assert serious == [], json.dumps([v for v in found["violations"]], indent=1)[:3000]
+        assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+        browser.save_screenshot(str(report / "wide.png"))
+        browser.set_window_size(390, 800)
+        width = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+        assert width <= 0
+        browser.save_screenshot(str(report / "narrow.png"))
+    finally:
+        browser.quit()
