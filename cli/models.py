@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import math
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,21 +26,22 @@ def models(
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    table = Table("model", "sample rate", "stages", "full rate", "trained")
+    table = Table("model", "for", "stages", "trained")
     for name, metadata in found.items():
-        import math
-
-        config, train = metadata["config"], metadata.get("train", {})
-        stages = config["stages"]
-        frames = config["sample_rate"] / config["hop"] / config["stride"]
-        rate = stages * math.log2(math.prod(config["levels"])) * frames / 1000
+        train = metadata.get("train", {})
         steps, hours = 0, 0.0
         while train:  # this run, and those that it started from
             steps, hours = steps + train.get("steps", 0), hours + train.get("machine_hours", 0.0)
             train = train.get("before")
-        saved = metadata.get("prior", {}).get("saved", {}).get("full", 0.0)
-        table.add_row(
-            name, f"{config['sample_rate']} Hz", str(stages), f"{rate * (1 - saved):.1f} kbit/s on average",
-            f"{steps} steps, {hours:.1f} h",
-        )  # fmt: skip
+        table.add_row(name, _purpose(metadata), str(metadata["config"]["stages"]), f"{steps} steps, {hours:.1f} h")
     Console(highlight=False).print(table)
+
+
+def _purpose(metadata: dict[str, Any]) -> str:
+    config = metadata["config"]
+    if metadata.get("kind") == "visual":
+        return f"pictures and video, {config['qualities']} qualities"
+    frames = config["sample_rate"] / config["hop"] / config["stride"]
+    rate = config["stages"] * math.log2(math.prod(config["levels"])) * frames / 1000
+    saved = metadata.get("prior", {}).get("saved", {}).get("full", 0.0)
+    return f"sound, {config['sample_rate']} Hz, up to {rate * (1 - saved):.1f} kbit/s on average"

@@ -72,6 +72,7 @@ class Validation:
             scores[f"stages_at_{target:g}"] = float(fitting)
         return scores
 
+    @torch.no_grad()
     def _quality(self, model: AudioModel, stages: int) -> dict[str, float]:
         pairs = [(self.reconstruct(model, clip, stages), clip) for clip in self.clips]
         scores = {"si_sdr": float(np.mean([si_sdr(y, x) for y, x in pairs]))}
@@ -80,6 +81,7 @@ class Validation:
             scores["pesq"] = float(np.mean([f for f in found if f is not None]))
         return scores
 
+    @torch.no_grad()
     def _kbps(self, model: AudioModel) -> NDArray[np.float64]:
         """Bitrate of every prefix of the stages, (stages,)."""
         quantizer, rate = model.quantizer, self.config.frame_rate / 1000

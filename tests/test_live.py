@@ -1,0 +1,128 @@
+"""Live sound: what arrives, in whatever order, and what does not."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import fsqcodec
+import numpy as np
+import pytest
+from fsqcodec.audio.stream import StreamDecoder, StreamEncoder
+from fsqcodec.codec import Codec
+from fsqcodec.train.metrics import pesq_wideband, si_sdr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import from_numpy
+
+Samples = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def packets(codec: Codec, speech: Samples) -> list[bytes]:
+    sender = fsqcodec.Encoder(codec, packet_frames=2)
+    found = [packet for part in np.array_split(speech, 37) for packet in sender.push(part)]
+    return found + sender.flush()
+
+
+@pytest.fixture(scope="module")
+def heard(codec: Codec, packets: list[bytes]) -> Samples:
+    receiver = fsqcodec.Decoder(codec)
+    return np.concatenate([*(receiver.push(packet) for packet in packets), receiver.flush()])
+
+
+def test_nothing_lost_sounds_like_the_stream(codec: Codec, speech: Samples, heard: Samples) -> None:
+    stream, decoder = StreamEncoder(codec.model, block=2), StreamDecoder(codec.model, block=1)
+    tokens = np.concatenate([stream.push(speech), stream.flush()])
+    whole = np.concatenate([decoder.push(tokens), decoder.flush()])
+    count = min(len(whole), len(heard))
+    assert count >= len(speech)
+    assert np.array_equal(whole[:count], heard[:count])
+    assert si_sdr(from_numpy(heard[: len(speech)].copy()), from_numpy(speech)) > 3
+    assert fsqcodec.Encoder(codec, 1).delay == pytest.approx(0.04)
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_order_and_repetition_do_not_matter_to_the_patient(
+    codec: Codec, packets: list[bytes], heard: Samples, data: st.DataObject
+) -> None:
+    arriving = list(range(len(packets)))
+    for i in range(0, len(arriving) - 3, 3):
+        arriving[i : i + 3] = data.draw(st.permutations(arriving[i : i + 3]))
+    repeated = data.draw(st.lists(st.integers(0, len(packets) - 1), max_size=4))
+    if arriving[0] != 0:  # where a stream begins is told by its first packet
+        arriving.remove(0)
+        arriving.insert(0, 0)
+    receiver = fsqcodec.Decoder(codec, patience=4)
+    out = []
+    for i in arriving:
+        out.append(receiver.push(packets[i]))
+        out += [receiver.push(packets[i]) for _ in range(repeated.count(i))]
+    out.append(receiver.flush())
+    assert np.array_equal(np.concatenate(out), heard)
+    assert receiver.received.concealed == 0
+    assert receiver.received.dropped == len(repeated)
+
+
+def test_losses_are_made_up_and_forgotten(codec: Codec, packets: list[bytes], heard: Samples, speech: Samples) -> None:
+    receiver = fsqcodec.Decoder(codec)
+    lost = set(range(20, len(packets) - 8, 10))
+    got = [receiver.push(packet) for i, packet in enumerate(packets) if i not in lost]
+    out = np.concatenate([*got, receiver.flush()])
+    assert receiver.received.concealed == 2 * len(lost)
+    assert len(out) == len(heard)
+    frame = codec.model.config.frame
+    silent = heard.copy()
+    for i in lost:
+        silent[2 * i * frame : 2 * (i + 1) * frame] = 0
+    n = len(speech)
+    made_up, hole = (pesq_wideband(from_numpy(y[:n].copy()), from_numpy(speech), 24000) for y in (out, silent))
+    assert made_up is not None
+    assert hole is not None
+    assert made_up > hole
+    # A tenth of a second after the next packet it is as if nothing had been lost.
+    end = (2 * (max(lost) + 1) + 5) * frame
+    error = np.abs(out[end : end + 4 * frame] - heard[end : end + 4 * frame]).max()
+    assert error < 0.05 * np.abs(heard).max()
+
+
+def test_damaged_and_foreign_packets_are_dropped(codec: Codec, packets: list[bytes], heard: Samples) -> None:
+    receiver = fsqcodec.Decoder(codec)
+    spoiled = bytearray(packets[3])
+    spoiled[-6] ^= 1
+    rubbish = [b"", b"\xf5", bytes(spoiled), packets[3][:-1], b"\xf5\xff\xff\xff\xff\x7f" + bytes(40), bytes(100)]
+    out = []
+    for packet in packets:
+        out += [receiver.push(packet), *(receiver.push(r) for r in rubbish)]
+    assert receiver.received.dropped == len(rubbish) * len(packets)
+    assert np.array_equal(np.concatenate([*out, receiver.flush()]), heard)
+
+
+def test_a_snapshot_goes_on_as_if_nothing_had_happened(codec: Codec, packets: list[bytes], speech: Samples) -> None:
+    sender, receiver = fsqcodec.Encoder(codec, 2), fsqcodec.Decoder(codec)
+    first = sender.push(speech[:30000])
+    for packet in first:
+        receiver.push(packet)
+    states = sender.snapshot(), receiver.snapshot()
+    expected = sender.push(speech[30000:50000])
+    played = [receiver.push(packet) for packet in expected]
+    again, listener = fsqcodec.Encoder(codec, 2), fsqcodec.Decoder(codec)
+    again.restore(states[0])
+    listener.restore(states[1])
+    assert again.push(speech[30000:50000]) == expected
+    assert all(np.array_equal(a, listener.push(p)) for a, p in zip(played, expected, strict=True))
+
+
+def test_an_hour_leaves_memory_where_it_was(codec: Codec, speech: Samples) -> None:
+    """Half a minute in steps, and no growth from its first third to its last."""
+    sender, receiver = fsqcodec.Encoder(codec, 5), fsqcodec.Decoder(codec)
+    sizes = []
+    tracemalloc.start()
+    for _ in range(3):
+        for _ in range(4):
+            for packet in sender.push(speech):
+                receiver.push(packet)
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[2] - sizes[1] < 20_000
