@@ -102,7 +102,9 @@ def decode_file(
         reader = Reader(file, name, keep_going)
         if isinstance(reader.header, VisualHeader):
             if start or duration is not None:
-                raise MediaError(f"{name}: --start and --duration cut sound only so far; decode the whole video")
+                raise MediaError(
+                    f"{name}: --start and --duration cut sound only so far; decode the whole video"
+                )
             return decode_pictures(task, progress, reader, target, picture_model, model, stages, quiet)
         codec = load_codec(model)
         header = codec.check(reader)

@@ -37,10 +37,12 @@ SOUND = {
 def encode(
     inputs: Inputs,
     kbps: Annotated[
-        float | None, typer.Option(min=0.1, help="Average bitrate of the file, at most. Full rate when left out.")
+        float | None,
+        typer.Option(min=0.1, help="Average bitrate of the file, at most. Full rate when left out."),
     ] = None,
     quality: Annotated[
-        int | None, typer.Option(min=1, max=8, help="Of pictures and video, 1 (smallest) to 8. 5 when left out.")
+        int | None,
+        typer.Option(min=1, max=8, help="Of pictures and video, 1 (smallest) to 8. 5 when left out."),
     ] = None,
     bpp: Annotated[
         float | None, typer.Option(min=0.01, help="Bits a picture element, at most, for pictures and video.")

@@ -33,7 +33,9 @@ def models(
         while train:  # this run, and those that it started from
             steps, hours = steps + train.get("steps", 0), hours + train.get("machine_hours", 0.0)
             train = train.get("before")
-        table.add_row(name, _purpose(metadata), str(metadata["config"]["stages"]), f"{steps} steps, {hours:.1f} h")
+        table.add_row(
+            name, _purpose(metadata), str(metadata["config"]["stages"]), f"{steps} steps, {hours:.1f} h"
+        )
     Console(highlight=False).print(table)
 
 

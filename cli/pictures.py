@@ -14,7 +14,17 @@ from .common import Task, console, load_codec, open_target
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".gif"}
 VIDEO = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".y4m", ".mpg", ".mpeg", ".ts", ".ogv", ".flv"}
-_MAGIC = (b"YUV4MPEG2", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"\x1aE\xdf\xa3", b"P6", b"II*\0", b"MM\0*")
+_MAGIC = (
+    b"YUV4MPEG2",
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"BM",
+    b"GIF8",
+    b"\x1aE\xdf\xa3",
+    b"P6",
+    b"II*\0",
+    b"MM\0*",
+)
 
 
 def looks_like_pictures(source: str) -> bool:
@@ -80,7 +90,9 @@ def encode_pictures(
         size = encode_film(codec, reader, target, sound, quality, kbps, step)
     each = size * 8 / elements / max(1, count)
     rate = "" if facts.still else f", {size * 8 / 1000 / (count / float(facts.frame_rate)):.1f} kbit/s"
-    return f"{task.source} → {task.target}: {facts.width}×{facts.height}, {count} frames, {each:.3f} bpp{rate}"
+    return (
+        f"{task.source} → {task.target}: {facts.width}×{facts.height}, {count} frames, {each:.3f} bpp{rate}"
+    )
 
 
 def _has_sound(path: str) -> bool:
@@ -128,5 +140,7 @@ def decode_pictures(
             progress.start(Path(task.source).name, header.frames, "frames")
         count = decoder.movie(target, suffix, stages, progress.advance if progress else None)
     if (decoder.lost or reader.lost) and not quiet:
-        console.print(f"{name}: {decoder.lost} damaged groups and {reader.lost} bytes were skipped", markup=False)
+        console.print(
+            f"{name}: {decoder.lost} damaged groups and {reader.lost} bytes were skipped", markup=False
+        )
     return f"{task.source} → {task.target}: {header.width}×{header.height}, {count} frames"

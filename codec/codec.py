@@ -284,7 +284,9 @@ class Codec:
         """
         header = reader.header
         if not isinstance(header, Header):
-            raise BitstreamError(f"{reader.name}: holds pictures, and `fsqcodec.load` gives this model for sound")
+            raise BitstreamError(
+                f"{reader.name}: holds pictures, and `fsqcodec.load` gives this model for sound"
+            )
         if header.model_hash != self.model_hash or self._coder_of(header) is None:
             made, ours = header.model_hash + header.table_hash, self.model_hash + self.coder.hash
             raise ModelError(

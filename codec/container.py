@@ -11,12 +11,14 @@
               index_size:u24  0xF2                                     (size from 0xF1 to crc)
 
 A packet decodes by itself and lasts a couple of seconds. Its layers hold `stages_per_layer` stages each, in
-order of importance: trailing layers may be cut off (`peel`). The index is a convenience of seeking; a file
+order of importance: trailing layers may be cut off (`peel`). The index tells where the packets of stream 0 begin, which
+those of other streams follow; version 1 also reads indices of all packets. It is a convenience of seeking; a file
 without it (truncated, live) is read just as well. Every size is checked against a limit before it is used.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from dataclasses import dataclass, field, replace
@@ -171,6 +173,37 @@ class Packet:
         body = b"".join(map(varint, numbers)) + b"".join(self.layers)
         head = bytes([PACKET]) + varint(len(body)) + body
         return head + crc(head)
+
+    @classmethod
+    def unpack(
+        cls, body: bytes, streams: int, layers: int, frames: int, size: int = MAX_PACKET, offset: int = 0
+    ) -> Packet:
+        """The packet of the bytes between its length and its crc.
+
+        Args:
+            body: the bytes.
+            streams: number of streams that there are.
+            layers: number of layers at most.
+            frames: number of frames at most.
+            size: bytes of a layer at most.
+            offset: byte of the file where the packet begins.
+
+        Raises:
+            ValueError: they are none.
+        """
+        at, numbers = 0, []
+        for limit in (streams - 1, 1 << 48, frames, layers):
+            number, at = read_varint(body, at, limit)
+            numbers.append(number)
+        stream, start, count, parts = numbers
+        sizes = []
+        for _ in range(parts - 1):
+            number, at = read_varint(body, at, size)
+            sizes.append(number)
+        if not count or not parts or at + sum(sizes) > len(body):
+            raise ValueError("its layers do not fit into it")
+        edges = [*itertools.accumulate([at, *sizes]), len(body)]
+        return cls(stream, start, count, tuple(body[a:b] for a, b in itertools.pairwise(edges)), offset)
 
     def peel(self, layers: int) -> Packet:
         """The packet with its first `layers` layers only."""

@@ -37,19 +37,7 @@ def _unpack(data: bytes, layers: int) -> Packet:
         size, at = read_varint(data, 1, MAX_PACKET)
         if at + size + 4 != len(data) or crc(data[:-4]) != data[-4:]:
             raise ValueError("checksum is wrong")
-        end, numbers = at + size, []
-        for limit in (0, 1 << 48, MAX_FRAMES, layers):
-            number, at = read_varint(data, at, limit)
-            numbers.append(number)
-        stream, start, frames, count = numbers
-        sizes = []
-        for _ in range(count - 1):
-            number, at = read_varint(data, at, MAX_PACKET)
-            sizes.append(number)
-        if not frames or not count or at + sum(sizes) > end:
-            raise ValueError("its layers do not fit into it")
-        edges = np.cumsum([at, *sizes]).tolist() + [end]
-        return Packet(stream, start, frames, tuple(data[a:b] for a, b in zip(edges, edges[1:], strict=False)))
+        return Packet.unpack(data[at : at + size], 1, layers, MAX_FRAMES)
     except ValueError as error:
         raise BitstreamError(f"live packet: {error}") from None
 

@@ -174,27 +174,12 @@ class Reader:
             self.complete = True
             return None, 0, ""
         try:
-            return self._parse_packet(self._window[at : at + size]), at + size + 4, ""
+            header = self.header
+            frames = min(MAX_FRAMES, 2 * header.packet_frames)
+            limits = (header.streams, header.layers, frames, header.max_packet)
+            return Packet.unpack(self._window[at : at + size], *limits, self._at), at + size + 4, ""
         except ValueError as error:
             return None, 0, f"packet: {error}"
-
-    def _parse_packet(self, body: bytes) -> Packet:
-        stream, at = read_varint(body, 0, self.header.streams - 1)
-        start, at = read_varint(body, at, 1 << 48)
-        frames, at = read_varint(body, at, min(MAX_FRAMES, 2 * self.header.packet_frames))
-        count, at = read_varint(body, at, self.header.layers)
-        sizes = []
-        for _ in range(count - 1):
-            size, at = read_varint(body, at, self.header.max_packet)
-            sizes.append(size)
-        if not frames or not count or at + sum(sizes) > len(body):
-            raise ValueError("its layers do not fit into it")
-        sizes.append(len(body) - at - sum(sizes))
-        layers = []
-        for size in sizes:
-            layers.append(body[at : at + size])
-            at += size
-        return Packet(stream, start, frames, tuple(layers), self._at)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,16 @@ def picture(height: int, width: int, shift: float = 0.0) -> NDArray[np.uint8]:
 
 
 def write_video(
-    path: Path, frames: int = 10, size: tuple[int, int] = (64, 80), times: list[int] | None = None, sound: float = 0.0
+    path: Path,
+    frames: int = 10,
+    size: tuple[int, int] = (64, 80),
+    times: list[int] | None = None,
+    sound: float = 0.0,
 ) -> None:
     """A clip of a moving scene (FFV1 or H.264 by extension), 600 ticks a second, perhaps with `sound` seconds."""
-    with av.open(str(path), "w", options={"video_track_timescale": "600"} if path.suffix == ".mp4" else {}) as out:
+    with av.open(
+        str(path), "w", options={"video_track_timescale": "600"} if path.suffix == ".mp4" else {}
+    ) as out:
         codec = "libx264" if path.suffix == ".mp4" else "ffv1"
         stream = out.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
@@ -41,7 +47,9 @@ def write_video(
             t = np.arange(int(sound * 44100)) / 44100
             wave = np.stack([0.3 * np.sin(2 * np.pi * f * t) for f in (220, 330)]).astype(np.float32)
             for start in range(0, wave.shape[1], 1024):
-                block = AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, start : start + 1024]), "fltp", "stereo")
+                block = AudioFrame.from_ndarray(
+                    np.ascontiguousarray(wave[:, start : start + 1024]), "fltp", "stereo"
+                )
                 block.sample_rate, block.pts = 44100, start
                 out.mux(audio.encode(block))
             out.mux(audio.encode(None))

@@ -26,7 +26,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(picture(176, 200)).save(folder / "clips" / "photo.png")
     write_video(folder / "clips" / "clip.mkv", 4, size=(96, 112))
     (folder / "clips" / "broken.wav").write_bytes(b"RIFF")
-    done = call("eval", "run", folder / "clips", "--peers", "opus,jpeg,mjpeg", "--out", folder / "out", "--jobs", 2)
+    done = call(
+        "eval", "run", folder / "clips", "--peers", "opus,jpeg,mjpeg", "--out", folder / "out", "--jobs", 2
+    )
     assert b"broken.wav" in done.stderr
     return folder / "out"
 
@@ -72,7 +74,7 @@ def test_statistics() -> None:
     halved = curve * [0.5, 1]
     assert bjontegaard_rate(curve, halved) == pytest.approx(-50, abs=0.1)
     assert bjontegaard_quality(curve, halved) == pytest.approx(3, abs=0.01)
-    assert bjontegaard_rate(curve, curve + [0, 100]) is None
+    assert bjontegaard_rate(curve, curve + np.array([0, 100])) is None
     low, high = interval(np.random.default_rng(0).normal(5, 1, 100))
     assert low < 5.2
     assert high > 4.8
@@ -102,7 +104,9 @@ def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
     browser = webdriver.Chrome(options=options, service=Service(driver))
     try:
         browser.get((report / "report.html").as_uri())
-        WebDriverWait(browser, 60).until(lambda b: b.execute_script("return document.documentElement.dataset.ready"))
+        WebDriverWait(browser, 60).until(
+            lambda b: b.execute_script("return document.documentElement.dataset.ready")
+        )
         assert len(browser.find_elements(By.CSS_SELECTOR, ".plot .main-svg")) >= 6
         head = browser.find_element(By.CSS_SELECTOR, "#sound th:nth-child(2) button")
         column = "return [...document.querySelectorAll('#sound tbody tr')].map(r => parseFloat(r.cells[1].textContent))"
@@ -123,7 +127,7 @@ def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
         axe.inject()
         found = axe.run()
         serious = [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")]
-        assert serious == [], json.dumps([v for v in found["violations"]], indent=1)[:3000]
+        assert serious == [], json.dumps(found["violations"], indent=1)[:3000]
         assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
         browser.save_screenshot(str(report / "wide.png"))
         browser.set_window_size(390, 800)

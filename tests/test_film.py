@@ -55,7 +55,9 @@ def test_a_video_keeps_times_and_sound(clip: Path, tmp_path: Path) -> None:
             assert sum(f.samples for f in container.decode(sound)) == pytest.approx(0.7 * 44100, abs=3000)
     facts = json.loads(call("info", tmp_path / "c.fsq", "--json").stdout)[0]
     assert (facts["kind"], facts["frames"], facts["sound"]) == ("video", 12, "speech-24k")
-    assert facts["bytes"] == facts["overhead_bytes"] + facts["sound_bytes"] + sum(x["bytes"] for x in facts["layers"])
+    assert facts["bytes"] == facts["overhead_bytes"] + facts["sound_bytes"] + sum(
+        x["bytes"] for x in facts["layers"]
+    )
 
 
 def test_carried_sound_is_bit_identical(clip: Path, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def test_order_and_repetition_do_not_matter_to_the_patient(
     assert receiver.received.dropped == len(repeated)
 
 
-def test_losses_are_made_up_and_forgotten(codec: Codec, packets: list[bytes], heard: Samples, speech: Samples) -> None:
+def test_losses_are_made_up_and_forgotten(
+    codec: Codec, packets: list[bytes], heard: Samples, speech: Samples
+) -> None:
     receiver = fsqcodec.Decoder(codec)
     lost = set(range(20, len(packets) - 8, 10))
     got = [receiver.push(packet) for i, packet in enumerate(packets) if i not in lost]
@@ -77,7 +79,9 @@ def test_losses_are_made_up_and_forgotten(codec: Codec, packets: list[bytes], he
     for i in lost:
         silent[2 * i * frame : 2 * (i + 1) * frame] = 0
     n = len(speech)
-    made_up, hole = (pesq_wideband(from_numpy(y[:n].copy()), from_numpy(speech), 24000) for y in (out, silent))
+    made_up, hole = (
+        pesq_wideband(from_numpy(y[:n].copy()), from_numpy(speech), 24000) for y in (out, silent)
+    )
     assert made_up is not None
     assert hole is not None
     assert made_up > hole
@@ -91,7 +95,14 @@ def test_damaged_and_foreign_packets_are_dropped(codec: Codec, packets: list[byt
     receiver = fsqcodec.Decoder(codec)
     spoiled = bytearray(packets[3])
     spoiled[-6] ^= 1
-    rubbish = [b"", b"\xf5", bytes(spoiled), packets[3][:-1], b"\xf5\xff\xff\xff\xff\x7f" + bytes(40), bytes(100)]
+    rubbish = [
+        b"",
+        b"\xf5",
+        bytes(spoiled),
+        packets[3][:-1],
+        b"\xf5\xff\xff\xff\xff\x7f" + bytes(40),
+        bytes(100),
+    ]
     out = []
     for packet in packets:
         out += [receiver.push(packet), *(receiver.push(r) for r in rubbish)]
@@ -99,7 +110,9 @@ def test_damaged_and_foreign_packets_are_dropped(codec: Codec, packets: list[byt
     assert np.array_equal(np.concatenate([*out, receiver.flush()]), heard)
 
 
-def test_a_snapshot_goes_on_as_if_nothing_had_happened(codec: Codec, packets: list[bytes], speech: Samples) -> None:
+def test_a_snapshot_goes_on_as_if_nothing_had_happened(
+    codec: Codec, packets: list[bytes], speech: Samples
+) -> None:
     sender, receiver = fsqcodec.Encoder(codec, 2), fsqcodec.Decoder(codec)
     first = sender.push(speech[:30000])
     for packet in first:

@@ -16,6 +16,8 @@ import pytest
 import torch
 from conftest import SPEECH
 from fsqcodec.codec import Codec, Encoded
+from media import picture
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,6 +50,10 @@ def test_a_wheel_encodes_and_decodes(tmp_path: Path) -> None:
     call(programs / "fsqcodec", "encode", SPEECH, "x.fsq", cwd=tmp_path)
     call(programs / "fsqcodec", "decode", "x.fsq", "x.wav", cwd=tmp_path)
     assert (tmp_path / "x.wav").stat().st_size > 90000
+    Image.fromarray(picture(40, 50)).save(tmp_path / "p.png")
+    call(programs / "fsqcodec", "encode", "p.png", "p.fsq", cwd=tmp_path)
+    call(programs / "fsqcodec", "decode", "p.fsq", "back.png", cwd=tmp_path)
+    assert Image.open(tmp_path / "back.png").size == (50, 40)
 
 
 def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
@@ -74,7 +80,10 @@ def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
     assert (tmp_path / "theirs.fsq").read_bytes() == (tmp_path / "mine.fsq").read_bytes()
 
 
-@pytest.mark.parametrize("module", ["fsqcodec.fsq", "fsqcodec.residual", "fsqcodec.codec"])
+@pytest.mark.parametrize(
+    "module",
+    ["fsqcodec.fsq", "fsqcodec.residual", "fsqcodec.codec", "fsqcodec.live", "fsqcodec.visual.codec"],
+)
 def test_doc_examples(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted

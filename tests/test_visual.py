@@ -105,13 +105,17 @@ def test_frames_come_back_whole_and_by_layers(seed: int, height: int, width: int
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 6), st.integers(0, 2))
-def test_integers_are_those_of_the_quantized_float_network(seed: int, height: int, width: int, quality: int) -> None:
+def test_integers_are_those_of_the_quantized_float_network(
+    seed: int, height: int, width: int, quality: int
+) -> None:
     network, prior = random_prior(SMALL, seed % 7)
     wide = VisualPrior(prior.tensors, SMALL, carrier=torch.float64)
     now, before = random_digits(SMALL, height, width, seed), random_digits(SMALL, height, width, seed + 1)
     for previous in (None, before):
         with torch.no_grad():
-            floats = network(now[None], torch.tensor([quality]), None if previous is None else previous[None])[0]
+            floats = network(
+                now[None], torch.tensor([quality]), None if previous is None else previous[None]
+            )[0]
         for k in range(prior.layout.layers):
             logits = prior._logits(k, now, previous, quality)
             assert torch.equal(logits, wide._logits(k, now, previous, quality))
@@ -140,7 +144,9 @@ def test_plain_integers_agree() -> None:
         own = [0] * width if place is None else [int(v) * levels**2 for v in digits[*place, 0, :width]]
         seen += [min(96, abs(v)) for v in own] + own
     assert len(seen) == prior.layout.inputs(0, "beside")
-    units = [int(w["bias0"][0, 1, j]) + sum(v * w["beside0"][i, j] for i, v in enumerate(seen)) for j in range(12)]
+    units = [
+        int(w["bias0"][0, 1, j]) + sum(v * w["beside0"][i, j] for i, v in enumerate(seen)) for j in range(12)
+    ]
     shift = first + 4 - 7
     units = [min(127, max(0, u >> shift if shift >= 0 else u << -shift)) for u in units]
     units = [min(127, max(0, (sum(u * w["mix0"][i, j] for i, u in enumerate(units)) + w["mix_bias0"][j]) >> mix)) for j in range(12)]  # fmt: skip

@@ -89,7 +89,9 @@ class VisualCrops(Dataset[dict[str, Tensor]]):
         clips, found = self.pictures + self.clips, []
         for _ in range(count):
             clip = clips[rng.integers(len(clips))]
-            t, y, x = (int(rng.integers(n)) for n in (len(clip), clip.shape[1] - size + 1, clip.shape[2] - size + 1))
+            t, y, x = (
+                int(rng.integers(n)) for n in (len(clip), clip.shape[1] - size + 1, clip.shape[2] - size + 1)
+            )
             found.append(clip[t, y : y + size, x : x + size].reshape(-1))
         return torch.from_numpy(np.stack(found)).float() / 127.5 - 1
 

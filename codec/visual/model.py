@@ -151,7 +151,9 @@ class Decoder(nn.Module):
         """Pixels of latents that were coded at qualities int64 (B,)."""
         unbent = torch.atanh(values.float()) * self.log_gain[quality].exp()[:, None, None]
         y = _scatter(self.up(self.coarse(self.project(unbent))), 2)
-        return _scatter(self.out(self.fine(y)), _PATCH).float() + _scatter(self.linear(unbent), STRIDE).float()
+        return (
+            _scatter(self.out(self.fine(y)), _PATCH).float() + _scatter(self.linear(unbent), STRIDE).float()
+        )
 
 
 def _first_gains(config: VisualConfig, channels: int) -> Tensor:
