@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import bench, decode, encode, evaluate, finetune, info, models, peel, tokens, train
+from . import bench, decode, encode, evaluate, finetune, info, models, peel, stream, tokens, train
 from .common import fail
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("peel")(peel.peel)
 app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("tokens")(tokens.tokens)
+app.command("stream")(stream.stream)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 app.add_typer(bench.app, name="bench")

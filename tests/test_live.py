@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import fsqcodec
 import numpy as np
 import pytest
+import soundfile
+from conftest import SPEECH
 from fsqcodec.audio.stream import StreamDecoder, StreamEncoder
 from fsqcodec.codec import Codec
 from fsqcodec.train.metrics import pesq_wideband, si_sdr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_cli import call
 from torch import from_numpy
 
 Samples = NDArray[np.float32]
@@ -139,3 +143,14 @@ def test_an_hour_leaves_memory_where_it_was(codec: Codec, speech: Samples) -> No
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert sizes[2] - sizes[1] < 20_000
+
+
+def test_a_call_over_udp(tmp_path: Path) -> None:
+    heard = tmp_path / "heard.wav"
+    done = call("stream", SPEECH, heard, "--loss", 10, "--fast", "--packet", 40)
+    text = done.stderr.decode()
+    assert "60 ms (packet 40, decoder 20)" in text
+    made_up = int(text.split(" made up")[0].split()[-1])
+    assert 2 <= made_up <= 60
+    assert soundfile.info(str(heard)).frames > 0.9 * 24000 * soundfile.info(str(SPEECH)).duration
+    assert b"exists" in call("stream", SPEECH, heard, "--fast", code=1).stderr
