@@ -24,7 +24,7 @@ def evaluate(
     peers: Annotated[
         str, typer.Option(help="Peers such as opus,mp3,jpeg,x264; all that this machine has, or none.")
     ] = "all",
-    out: Annotated[Path, typer.Option(help="Folder for results.json, results.csv and report.html.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for results.json, .csv and .md, and report.html.")] = Path(
         "report"
     ),
     most: Annotated[int, typer.Option(min=1, help="Clips of each kind at most.")] = 1000,
@@ -49,7 +49,7 @@ def evaluate(
     from fsqcodec.train.evaluation.codecs import LADDERS, peers_of
     from fsqcodec.train.evaluation.media import KINDS
     from fsqcodec.train.evaluation.runner import plan, run
-    from fsqcodec.train.evaluation.summary import to_csv
+    from fsqcodec.train.evaluation.summary import to_csv, to_markdown
 
     from .pictures import PICTURES
 
@@ -77,6 +77,7 @@ def evaluate(
         results = run(todo, out / "cache", jobs, advance) | {"models": models.split(",")}
     _write(out / "results.json", json.dumps(results, indent=1))
     _write(out / "results.csv", to_csv(results))
+    _write(out / "results.md", to_markdown(results))
     if report:
         from fsqcodec.train.evaluation.report import build
 

@@ -104,3 +104,29 @@ def to_csv(results: Results) -> str:
     for row in results["rows"]:
         table.writerow([*(row[key] for key in plain), *(row["measures"].get(name, "") for name in names)])
     return out.getvalue()
+
+
+def to_markdown(results: Results) -> str:
+    """Tables of means and of rate differences."""
+    table, parts = means(results), [f"Measured on {results['date']}, {results['machine']}."]
+    for kind in dict.fromkeys(row["kind"] for row in table):
+        rows = [row for row in table if row["kind"] == kind]
+        names = [name for name in HIGHER_IS_BETTER if any(name in row["measures"] for row in rows)]
+        lines = [["codec@setting", RATE_UNITS[kind], *names, "encode ×", "decode ×"]]
+        for row in rows:
+            values = [f"{row['measures'][n]['mean']:.3f}" if n in row["measures"] else "" for n in names]
+            speeds = [f"{row[key]:.1f}" for key in ("encode_x", "decode_x")]
+            lines.append([f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}", *values, *speeds])
+        parts.append(f"### {kind}, mean of {max(row['clips'] for row in rows)} clips\n\n" + _markdown(lines))
+    lines = [["codec", "against", "measure", "rate at equal quality", "quality at equal rate"]]
+    for row in differences(results):
+        rate = "no overlap" if row["rate"] is None else f"{row['rate']:+.1f} %"
+        quality = "no overlap" if row["quality"] is None else f"{row['quality']:+.3f}"
+        lines.append([row["codec"], row["against"], row["measure"], rate, quality])
+    parts.append("### Bjøntegaard differences\n\n" + _markdown(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    head, *rest = lines
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rest])
