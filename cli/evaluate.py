@@ -27,6 +27,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for results.json, .csv and .md, and report.html.")] = Path(
         "report"
     ),
+    held_out: Annotated[
+        bool,
+        typer.Option("--held-out", help="Of pictures and videos only the fifth that training leaves out."),
+    ] = False,
     most: Annotated[int, typer.Option(min=1, help="Clips of each kind at most.")] = 1000,
     report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
     jobs: Jobs = 1,
@@ -50,6 +54,7 @@ def evaluate(
     from fsqcodec.train.evaluation.media import KINDS
     from fsqcodec.train.evaluation.runner import plan, run
     from fsqcodec.train.evaluation.summary import to_csv, to_markdown
+    from fsqcodec.train.visual_data import is_development
 
     from .pictures import PICTURES
 
@@ -58,7 +63,7 @@ def evaluate(
         kind = (
             "sound" if not has_pictures(file) else "picture" if file.suffix.lower() in PICTURES else "video"
         )
-        if len(found[kind]) < most:
+        if len(found[kind]) < most and (kind == "sound" or not held_out or is_development(file)):
             found[kind].append(str(file))
     ours: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for model in filter(None, models.split(",")):

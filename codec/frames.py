@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -86,20 +87,24 @@ class FrameReader:
             raise MediaError(
                 f"{self.name}: {stream.width}×{stream.height} is too large; at most {MAX_SIDE} across or down"
             )
-        still = any(mark in self._container.format.name for mark in _STILL_FORMATS) and stream.frames <= 1
         context = stream.codec_context
         kind = context.format
         tags = {**self._container.metadata, **stream.metadata}
         self.deep = kind is not None and any(component.bits > 8 for component in kind.components)
         """More than 8 bits a sample, which are converted to 8."""
-        self._first = next(self._decode(), None)
-        if self._first is None:
+        self._frames = self._read()
+        self._ahead = list(itertools.islice(self._frames, 2))
+        if not self._ahead:
             self._container.close()
             raise MediaError(f"{self.name}: has no pictures")
-        height, width = self._first.picture.shape[:2]
+        # A GIF may be either; the other formats tell by their number of frames too.
+        pictures = any(mark in self._container.format.name for mark in _STILL_FORMATS)
+        still = pictures and len(self._ahead) == 1
+        first = self._ahead[0]
+        height, width = first.picture.shape[:2]
         self.facts = VideoFacts(
             width, height, stream.time_base or Fraction(1, 1000), stream.average_rate or Fraction(25), still,
-            kind is not None and kind.name.startswith("gray"), self._first.alpha is not None,
+            kind is not None and kind.name.startswith("gray"), first.alpha is not None,
             {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS},
         )  # fmt: skip
         self.duration = float(self._container.duration / av.time_base) if self._container.duration else None
@@ -113,14 +118,9 @@ class FrameReader:
         Raises:
             MediaError: the data are damaged.
         """
-        if self._first is not None:
-            yield self._first
-            self._first = None
+        while self._ahead:
+            yield self._ahead.pop(0)
         yield from self._frames
-
-    def _decode(self) -> Iterator[Frame]:
-        self._frames = self._read()
-        return self._frames
 
     def _read(self) -> Iterator[Frame]:
         count, last, size = 0, None, None

@@ -103,6 +103,16 @@ def test_pipes(clip: Path, tmp_path: Path) -> None:
     assert again.startswith(b"FSQC")
 
 
+def test_a_moving_gif_is_a_video_and_a_single_one_a_picture(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(40, 48, 4.0 * i)) for i in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(tmp_path / "one.gif")
+    for name, kind in (("moving", "video"), ("one", "picture")):
+        call("encode", tmp_path / f"{name}.gif", tmp_path / f"{name}.fsq")
+        facts = json.loads(call("info", tmp_path / f"{name}.fsq", "--json").stdout)[0]
+        assert (facts["kind"], facts["frames"]) == (kind, 3 if kind == "video" else 1)
+
+
 def test_a_turned_video_stands_upright(tmp_path: Path) -> None:
     write_video(tmp_path / "in.mp4", 2, size=(48, 80))
     with av.open(str(tmp_path / "in.mp4")) as source, av.open(str(tmp_path / "turned.mp4"), "w") as out:
