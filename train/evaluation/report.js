@@ -1,6 +1,7 @@
 "use strict";
 // Plots follow the page's colours; tables sort; players switch versions at the same instant.
 const dark = matchMedia("(prefers-color-scheme: dark)");
+const ticks = [0.1, 1, 10, 100, 1000, 10000].flatMap((ten) => [1, 2, 5].map((n) => n * ten));
 function draw() {
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
   const line = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
@@ -8,8 +9,8 @@ function draw() {
     const figure = JSON.parse(place.dataset.figure);
     const axis = (title) => ({ title: { text: title }, gridcolor: line, zerolinecolor: line, automargin: true });
     Plotly.react(place, figure.traces, {
-      paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink }, margin: { t: 10, r: 10 },
-      xaxis: { ...axis(figure.x), type: "log" }, yaxis: axis(figure.y), legend: { orientation: "h", y: -0.25 },
+      paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink }, margin: { t: 36, r: 10 }, modebar: { bgcolor: "transparent", color: ink, activecolor: ink },
+      xaxis: { ...axis(figure.x), type: "log", tickmode: "array", tickvals: ticks }, yaxis: axis(figure.y), legend: { orientation: "h", y: -0.25 },
     }, {
       responsive: true, displaylogo: false, modeBarButtonsToAdd: [{
         name: "Save as SVG", icon: Plotly.Icons.disk,
