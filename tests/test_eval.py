@@ -131,7 +131,9 @@ def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
         assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
         browser.save_screenshot(str(report / "wide.png"))
         browser.set_window_size(390, 800)
-        overflow = "return document.documentElement.scrollWidth - window.innerWidth"  # plots follow after a moment
+        overflow = (
+            "return document.documentElement.scrollWidth - window.innerWidth"  # plots follow after a moment
+        )
         WebDriverWait(browser, 20).until(lambda b: b.execute_script(overflow) <= 0)
         browser.save_screenshot(str(report / "narrow.png"))
     finally:

@@ -75,10 +75,6 @@ class Layout:
         """Cells of the finest grid in a cell of a pass."""
         return self.levels ** (self.passes - 1 - number)
 
-    def refined(self, layer: int) -> bool:
-        """Whether a later layer refines this one."""
-        return layer + self.slices < self.layers
-
     def known(self, digits: Tensor, number: int, channels: int) -> Tensor:
         """Values (..., D) from all passes before pass `number`, and from this pass for the first `channels`.
 

@@ -27,8 +27,6 @@ Coders = Sequence[rangecoder.Encoder | rangecoder.ReferenceEncoder]
 Decoders = Sequence[rangecoder.Decoder | rangecoder.ReferenceDecoder]
 Find = Callable[[int, Tensor, Tensor, rangecoder.Frequencies], Tensor]
 """Levels of a step, from the layer, the digits so far, the fields (h, w) of the step, and its frequencies."""
-THRIFT = 0.1
-"""Squared cells of a channel's last pass that a bit is worth where uniform quantization is at its best: ln 2 / 6 (Gish and Pierce 1968)."""
 _ANSWER_SIDE = 3
 
 
@@ -197,20 +195,14 @@ class VisualPrior:
 
     # frames
 
-    def encode(
-        self, coders: Coders, values: Tensor, before: Tensor | None, quality: int, thrift: float = THRIFT
-    ) -> Tensor:
-        """Choose and code the digits of one frame: layer k into coder k, as many layers as there are coders.
-
-        Digits are chosen for least error plus `thrift` times their bits (rate-distortion optimised quantization,
-        Ramchandran and Vetterli 1994), one after the other, each given those before it.
+    def encode(self, coders: Coders, values: Tensor, before: Tensor | None, quality: int) -> Tensor:
+        """Round and code one frame: layer k into coder k, for as many layers as there are coders.
 
         Args:
             coders: range encoders of the layers.
             values: of the frame, in cells of the finest grid, not rounded: float32 (h, w, D).
             before: digits of the frame before; None for the first.
             quality: 0 … qualities - 1.
-            thrift: squared cells of a channel's last pass that a bit is worth; 0 rounds to the nearest cell.
 
         Returns:
             the digits (h, w, passes, D).
@@ -222,15 +214,7 @@ class VisualPrior:
             number, first = layout.place(layer)
             own = slice(first, first + layout.width)
             rest = values[..., own][fields] - layout.known(digits, number, 0)[..., own][fields]
-            unit = layout.unit(number)
-            error = (rest[..., None] - unit * levels).abs() / unit
-            if layout.refined(layer):
-                # The next pass reaches all of a cell but its rim: what lies inside costs nothing yet.
-                reach = (layout.levels - 1) / (2 * layout.levels)
-                error = layout.levels * (error - reach).clamp(min=0)
-            error = error.square()
-            bits = -torch.log2(torch.from_numpy(rows).float() / rangecoder.TOTAL).view_as(error)
-            found = (error + thrift * bits).argmin(-1)
+            found = (rest[..., None] - layout.unit(number) * levels).abs().argmin(-1)
             coders[layer].push(found.flatten().int().numpy(), rows)
             return found
 
