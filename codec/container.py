@@ -41,6 +41,8 @@ MAX_FRAMES = 2048
 MAX_STAGES = 256
 MAX_STREAMS = 64
 MAX_SAMPLE_RATE = 1 << 20
+_WORTH_AN_INDEX = 4
+"""Packets from which on their places are written down."""
 SMALLEST_PACKET = 10
 """Bytes; with MAX_FRAMES it bounds how long a gap the lost bytes can account for."""
 
@@ -246,8 +248,12 @@ class Writer:
         self._put(packet.pack())
 
     def finish(self) -> int:
-        """Append the index and return the bytes of the whole; the file stays open."""
-        body = varint(len(self._entries) - 1) + self._index
+        """Append the index and return the bytes of the whole; the file stays open.
+
+        An index of few packets would help nobody and is left empty; it still marks the end.
+        """
+        count = len(self._entries) - 1
+        body = varint(count) + self._index if count >= _WORTH_AN_INDEX else varint(0)
         head = bytes([INDEX]) + varint(len(body)) + body
         block = head + crc(head)
         self._put(block + len(block).to_bytes(3, "big") + bytes([END]))

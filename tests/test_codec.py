@@ -188,10 +188,10 @@ def test_another_model_is_refused_by_its_hash(codec: Codec, encoded: Encoded, tm
 
 
 def test_another_decoder_reads_the_same_files(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
-    model, tables, _ = load_model("speech-24k")
+    model, tables, prior = load_model("speech-24k")
     with torch.no_grad():
         model.decoder.out.bias += 0.01
-    save_model(tmp_path / "tuned.safetensors", model, {}, tables)
+    save_model(tmp_path / "tuned.safetensors", model, {}, tables, prior)
     tuned = fsqcodec.load(tmp_path / "tuned.safetensors")
     assert np.array_equal(tuned.from_bytes(codec.to_bytes(encoded)).tokens, encoded.tokens)
 
