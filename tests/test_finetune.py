@@ -134,7 +134,7 @@ def test_a_full_tuning_has_tokens_and_a_prior_of_its_own(
 def test_what_got_worse_is_not_written(base: Path, recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "worse.safetensors"
     with pytest.raises(ModelError, match="got worse"):
-        Finetune(settings(base, recordings, out, lr=3.0, steps=5), lambda _: None).run()
+        Finetune(settings(base, recordings, out, lr=100.0, steps=5), lambda _: None).run()
     assert not out.exists()
 
 

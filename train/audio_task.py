@@ -52,7 +52,7 @@ class AudioTask:
             notify,
         )
         self.per_item = samples / shape.sample_rate
-        self.facts = {"audio_hours": round(self.crops.seconds / 3600, 2)}
+        self.facts = {"audio_hours": round(self.crops.seconds / 3600, 4)}
         self.terms = ReconstructionLoss(shape.sample_rate).to(device)
         self.prior = PriorNetwork(self.quantizer, STAGES_PER_LAYER) if any(config.loss.rate) else None
 
@@ -68,7 +68,7 @@ class AudioTask:
         }
         audio, stages = batch["audio"], batch["stages"]
         y, tokens, z = model(audio, stages, quantize=progress >= self.config.optim.no_quantizer)
-        lambdas = weights["rate"], weights["rate_all"]
+        lambdas = weights["rate"], weights["rate"] * weights["rate_all"]
         fit, pressure = self._rate(prior, tokens, z, stages, *lambdas) if prior else (y.new_zeros(()),) * 2
         with torch.autocast(y.device.type, enabled=False):
             items = self.terms(y.float(), audio[:, : y.shape[1]])

@@ -51,8 +51,8 @@ class LossConfig:
     disturbance: tuple[float, float] = (0.5, 1.5)
     rate: tuple[float, float] = (0.0, 0.0)
     """λ: of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
-    rate_all: tuple[float, float] = (0.0, 0.0)
-    """λ of crops that keep all stages: a lower one, since whoever keeps them asks for quality."""
+    rate_all: tuple[float, float] = (1.0, 1.0)
+    """Factor of λ for crops that keep all stages: below 1, since whoever keeps them asks for quality."""
 
     def settled(self) -> LossConfig:
         """The weights of the last steps, from the first on."""

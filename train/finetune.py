@@ -89,10 +89,10 @@ class Finetune:
 
     def _config(self) -> TrainConfig:
         s = self.settings
-        some, every = (2.0, 1.0) if s.full else (0.0, 0.0)
+        rate = 2.0 if s.full else 0.0
         return TrainConfig(
             out=str(self.folder), data=self._data(), init=s.model, parts="all" if s.full else "decoder", seed=s.seed,
-            loss=LossConfig(rate=(some, some), rate_all=(every, every)).settled(),
+            loss=LossConfig(rate=(rate, rate), rate_all=(0.6, 0.6)).settled(),
             optim=OptimConfig(s.steps, s.batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
             threads=s.threads, mixed_precision=s.mixed_precision, validate_every=s.steps + 1,
         )  # fmt: skip
