@@ -239,6 +239,11 @@ class Writer:
         self._index = b""
         self._put(header.pack())
 
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._at
+
     def write(self, packet: Packet) -> None:
         """Append a packet; the index knows those of the first stream, which the others follow."""
         if packet.stream == 0:
@@ -292,6 +297,16 @@ def read_varint(data: bytes, at: int, limit: int) -> tuple[int, int]:
                 raise ValueError(f"a size of {value} is beyond the limit of {limit}")
             return value, at
     raise ValueError("a number without end")
+
+
+def zigzag(value: int) -> int:
+    """A whole number as one ≥ 0, small ones staying small; for `varint`."""
+    return 2 * value if value >= 0 else -2 * value - 1
+
+
+def unzigzag(value: int) -> int:
+    """Inverse of `zigzag`."""
+    return value // 2 if value % 2 == 0 else -(value // 2) - 1
 
 
 def crc(data: bytes) -> bytes:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from .codec import Codec, Encoded
-from .container import Packet, Writer, read_varint, varint
+from .container import Packet, Writer, read_varint, unzigzag, varint, zigzag
 from .errors import BitstreamError, MediaError
 from .frames import Frame, FrameReader
 from .media import AudioFacts, AudioReader, Samples
@@ -73,9 +73,7 @@ def carried_sound(path: str | Path) -> Sound:
         number = 0
         for packet in container.demux(stream):
             if packet.size and packet.pts is not None and packet.time_base is not None:
-                side = varint(2 * packet.pts if packet.pts >= 0 else -2 * packet.pts - 1) + varint(
-                    packet.duration or 0
-                )
+                side = varint(zigzag(packet.pts)) + varint(packet.duration or 0)
                 yield float(packet.pts * packet.time_base), Packet(1, number, 1, (side, bytes(packet)))
                 number += 1
         container.close()
@@ -104,17 +102,15 @@ def encode_film(
         frames=1 if facts.still else reader.frames or None, packet_frames=group, still=facts.still,
         grey=facts.grey, transparent=facts.transparent and facts.still, tags=facts.tags, **sound.facts,
     )  # fmt: skip
-    counted = _Counted(target)
-    writer = Writer(counted, header)  # type: ignore[arg-type]
+    writer = Writer(target, header)
     waiting = next(sound.packets, None)
     done = 0
     for frames in codec.groups(reader if facts.still else map(_opaque, reader), group):
         end = 1.0 if facts.still else header.span(done + len(frames))
-        budget = None if kbps is None else kbps * 125 * end - counted.size
         while waiting and waiting[0] < end:
             writer.write(waiting[1])
-            budget = None if budget is None else kbps * 125 * end - counted.size  # type: ignore[operator]
             waiting = next(sound.packets, None)
+        budget = None if kbps is None else kbps * 125 * end - writer.size
         packet, quality = _fit(codec, frames, done, quality, budget)
         writer.write(packet)
         done += len(frames)
@@ -128,15 +124,6 @@ def encode_film(
 
 def _opaque(frame: Frame) -> Frame:
     return replace(frame, alpha=None)
-
-
-class _Counted:
-    def __init__(self, target: IO[bytes]) -> None:
-        self._target, self.size = target, 0
-
-    def write(self, data: bytes) -> None:
-        self._target.write(data)
-        self.size += len(data)
 
 
 _HEADS = 40
@@ -287,7 +274,7 @@ def _carry(packet: Packet, writer: MovieWriter) -> None:
         duration, _ = read_varint(side, at, 1 << 48)
     except ValueError as error:
         raise BitstreamError(f"sound: {error}") from None
-    writer.carry(data, time // 2 if time % 2 == 0 else -(time // 2) - 1, duration)
+    writer.carry(data, unzigzag(time), duration)
 
 
 def read_sound(path: str | Path, codec: Codec, kbps: float) -> Encoded | None:

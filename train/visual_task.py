@@ -76,7 +76,7 @@ class VisualTask:
         kept = torch.arange(self.layout.layers, device=stages.device) < stages[:, None] // per_layer
         spent = (pressure * kept).sum(1)
         loss = (self.weights[quality] * (self.lambdas[quality] * error + spent)).mean()
-        full = kept.all(1) | (stages < 0)
+        full = kept.all(1)
         shown = {
             "loss": loss, "bpp": bits.sum(1).mean(),
             "psnr": (10 * torch.log10(255**2 / error.clamp(min=1e-3)) * full).sum() / full.sum().clamp(min=1),

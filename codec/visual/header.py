@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from ..container import MAX_HEADER, MAX_STAGES, VISUAL, Header, read_varint, seal, varint
+from ..container import MAX_HEADER, MAX_STAGES, VISUAL, Header, read_varint, seal, unzigzag, varint, zigzag
 
 MAX_SIDE = 1 << 14
 MAX_PIXELS = 1 << 26
@@ -164,10 +164,8 @@ class Side:
 
     def pack(self) -> bytes:
         """The bytes of layer 0."""
-        first = self.times[0]
         steps = [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
-        # Zigzag: the first time may lie before zero.
-        numbers = (self.quality, 2 * first if first >= 0 else -2 * first - 1, *steps)
+        numbers = (self.quality, zigzag(self.times[0]), *steps)  # the first time may lie before zero
         return b"".join(map(varint, numbers)) + self.transparency
 
     @classmethod
@@ -179,7 +177,7 @@ class Side:
         """
         quality, at = read_varint(data, 0, 255)
         first, at = read_varint(data, at, 1 << 60)
-        times = [first // 2 if first % 2 == 0 else -(first // 2) - 1]
+        times = [unzigzag(first)]
         for _ in range(frames - 1):
             step, at = read_varint(data, at, 1 << 48)
             times.append(times[-1] + step)
