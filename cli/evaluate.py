@@ -12,7 +12,21 @@ from rich.table import Table
 
 from .common import DEFAULT_MODEL, DEFAULT_PICTURE_MODEL, Jobs, Quiet, console, file_progress
 
-app = typer.Typer(help="Measure bitrate against quality, and compare results.", no_args_is_help=True)
+
+class _RunByDefault(typer.core.TyperGroup):
+    """`eval CLIPS …` is `eval run CLIPS …`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    help="Measure bitrate against quality, and compare results. `eval CLIPS …` is short for `eval run CLIPS …`.",
+    no_args_is_help=True,
+)
 
 
 @app.command("run")
@@ -24,15 +38,15 @@ def evaluate(
     peers: Annotated[
         str, typer.Option(help="Peers such as opus,mp3,jpeg,x264; all that this machine has, or none.")
     ] = "all",
-    out: Annotated[Path, typer.Option(help="Folder for results.json, .csv and .md, and report.html.")] = Path(
-        "report"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for results.json, .csv and .md, report.html and plots/.")
+    ] = Path("report"),
     held_out: Annotated[
         bool,
         typer.Option("--held-out", help="Of pictures and videos only the fifth that training leaves out."),
     ] = False,
     most: Annotated[int, typer.Option(min=1, help="Clips of each kind at most.")] = 1000,
-    report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
+    report: Annotated[bool, typer.Option(help="Write report.html and plots/ too.")] = True,
     jobs: Jobs = 1,
     quiet: Quiet = False,
 ) -> None:
@@ -40,9 +54,9 @@ def evaluate(
 
     [bold]Examples[/bold]
 
-    fsqcodec eval run clips/ --out report/
+    fsqcodec eval clips/ --out report/
 
-    fsqcodec eval run clips/ --models speech-24k,my-voice.safetensors --peers opus,mp3 --jobs 2
+    fsqcodec eval clips/ --models speech-24k,my-voice.safetensors --peers opus,mp3 --jobs 2
 
     fsqcodec eval compare old/results.json new/results.json
     """
@@ -84,8 +98,10 @@ def evaluate(
     _write(out / "results.csv", to_csv(results))
     _write(out / "results.md", to_markdown(results))
     if report:
+        from fsqcodec.train.evaluation.plots import save_results
         from fsqcodec.train.evaluation.report import build
 
+        save_results(results, out / "plots")
         _write(out / "report.html", build(results, [clip for kind in KINDS for clip in found[kind]]))
     for failure in results["failures"]:
         console.print(f"failed: {failure['clip']} {failure['codec']}@{failure['setting']:g}: {failure['error']}", markup=False)  # fmt: skip
@@ -126,6 +142,41 @@ def compare(
     Console(highlight=False).print(table)
     if worse:
         raise typer.Exit(1)
+
+
+@app.command()
+def quantizers(
+    source: Annotated[str, typer.Argument(help="Folder or glob of speech to train on.")],
+    judged: Annotated[str, typer.Argument(help="Folder or glob of other speech to judge by.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every one of the 16 trainings.")] = 400,
+    out: Annotated[Path, typer.Option(help="Folder for quantizers.json, .md, .svg and .png.")] = Path(
+        "quantizers"
+    ),
+    quiet: Quiet = False,
+) -> None:
+    """Measure FSQ's claims: a small codec with FSQ, residual FSQ, VQ and residual VQ at 8 to 14 bits a frame.
+
+    [bold]Example[/bold]
+
+    fsqcodec eval quantizers '../shared/data/speech/train/fillets*' '../shared/data/speech/dev/*.flac'
+    """
+    from fsqcodec.train.evaluation.plots import save
+    from fsqcodec.train.evaluation.quantizers import BITS, NAMES, study, to_markdown
+
+    rows: list[dict[str, Any]] = []
+    with file_progress(len(BITS) * len(NAMES), quiet) as (advance, _):
+        for row in study(source, judged, steps, lambda line: console.print(line, markup=False)):
+            rows.append(row)
+            _write(out / "quantizers.json", json.dumps({"steps": steps, "rows": rows}, indent=1))
+            advance()
+    _write(out / "quantizers.md", to_markdown(rows))
+    curves = [
+        (name, *zip(*((row["bits"], row["loss"]) for row in rows if row["quantizer"] == name), strict=True))
+        for name in NAMES
+    ]
+    save(out / "quantizers", curves, "bits a latent frame", "loss, lower is better", log=False)
+    if not quiet:
+        console.print(f"wrote {out}/", markup=False)
 
 
 def _write(path: Path, text: str) -> None:

@@ -49,6 +49,7 @@ class LossConfig:
     mel: tuple[float, float] = (2.0, 3.0)
     loudness: tuple[float, float] = (1.0, 3.0)
     disturbance: tuple[float, float] = (0.5, 1.5)
+    similarity: tuple[float, float] = (2.0, 6.0)
     rate: tuple[float, float] = (0.0, 0.0)
     """λ: of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
     rate_all: tuple[float, float] = (1.0, 1.0)

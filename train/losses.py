@@ -11,6 +11,7 @@ import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from .disturbance import Disturbance
+from .similarity import Similarity
 
 _RESOLUTIONS = ((512, 128, 64), (1024, 256, 128), (2048, 512, 256))
 """Window and hop in samples, and mel bands. Bands grow with the window: as many as are never empty, so that
@@ -26,7 +27,7 @@ _LOUDNESS = 0.23
 
 
 class ReconstructionLoss(nn.Module):
-    """Waveform, spectrum, mel, loudness and disturbance terms of every item of a batch.
+    """Waveform, spectrum, mel, loudness, disturbance and similarity terms of every item of a batch.
 
     - `waveform`: log10 of the error-to-signal energy ratio, of the signal and of the pre-emphasised signal.
     - `spectrum`: log10 of the error-to-signal energy ratio of complex spectra in every frame and mel band,
@@ -37,11 +38,12 @@ class ReconstructionLoss(nn.Module):
     - `loudness`: mean absolute difference of the bands' loudness, over the mean loudness. The ear forgives in
       quiet bands what decibels do not.
     - `disturbance`: what is left when masking is taken into account, in units of PESQ's score.
+    - `similarity`: where neurograms do not go up and down together, 1 - ViSQOL's NSIM.
     """
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
-        self.disturbance = Disturbance(sample_rate)
+        self.disturbance, self.similarity = Disturbance(sample_rate), Similarity(sample_rate)
         for window, _, bands in _RESOLUTIONS:
             filters = AF.melscale_fbanks(
                 window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, mel_scale="slaney"
@@ -72,7 +74,7 @@ class ReconstructionLoss(nn.Module):
         count = len(_RESOLUTIONS)
         return {
             "waveform": waveform, "spectrum": spectrum / count, "mel": mel / count, "loudness": loudness / count,
-            "disturbance": self.disturbance(y, x),
+            "disturbance": self.disturbance(y, x), "similarity": self.similarity(y, x),
         }  # fmt: skip
 
     def _stft(self, x: Tensor, window: int, hop: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from .data import list_media
-from .metrics import pesq_wideband, si_sdr
+from .metrics import pesq_wideband, si_sdr, visqol_speech
 from .prior import PriorNetwork, code_lengths
 
 _TARGETS = (6.0, 3.0, 1.5)
@@ -59,7 +59,7 @@ class Validation:
 
     @torch.no_grad()
     def score(self, model: AudioModel) -> dict[str, float]:
-        """`si_sdr_N` in dB and `pesq_N` for N stages (all, half, a quarter), `pesq_at_K` for K kbit/s: means."""
+        """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` for K kbit/s."""
         model.eval()
         full = model.quantizer.stages
         scores = {"kbps": float(self._kbps(model)[-1])}
@@ -76,9 +76,10 @@ class Validation:
     def _quality(self, model: AudioModel, stages: int) -> dict[str, float]:
         pairs = [(self.reconstruct(model, clip, stages), clip) for clip in self.clips]
         scores = {"si_sdr": float(np.mean([si_sdr(y, x) for y, x in pairs]))}
-        found = [pesq_wideband(y, x, self.config.sample_rate) for y, x in pairs]
-        if any(f is not None for f in found):
-            scores["pesq"] = float(np.mean([f for f in found if f is not None]))
+        for name, measure in (("pesq", pesq_wideband), ("visqol", visqol_speech)):
+            found = [measure(y, x, self.config.sample_rate) for y, x in pairs]
+            if any(f is not None for f in found):
+                scores[name] = float(np.mean([f for f in found if f is not None]))
         return scores
 
     @torch.no_grad()

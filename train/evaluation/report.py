@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from .codecs import round_trip
 from .measures import HEADLINE, HIGHER_IS_BETTER
 from .media import Original, read_original
+from .plots import COLOURS
 from .summary import RATE_UNITS, differences, means
 
 _FOLDER = Path(__file__).parent
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
-"""Okabe and Ito's palette, which the colour-blind can tell apart, and two more."""
 _MARKERS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x", "hexagon")
 _TITLES = {"sound": "Sound", "picture": "Pictures", "video": "Video"}
 _SHOWN_CLIPS, _SHOWN_SECONDS = 3, 8.0
@@ -76,7 +75,7 @@ def _plot(kind: str, measure: str, rows: list[dict[str, Any]]) -> str:
             "error_y": {"type": "data", "symmetric": False, "thickness": 1, "width": 2,
                         "array": [f["high"] - f["mean"] for f in found],
                         "arrayminus": [f["mean"] - f["low"] for f in found]},
-            "line": {"color": _COLOURS[i % len(_COLOURS)], "dash": "solid" if i < len(_COLOURS) else "dot"},
+            "line": {"color": COLOURS[i % len(COLOURS)], "dash": "solid" if i < len(COLOURS) else "dot"},
             "marker": {"symbol": _MARKERS[i % len(_MARKERS)], "size": 8},
         })  # fmt: skip
     better = "higher is better" if HIGHER_IS_BETTER[measure] else "lower is better"

@@ -1,0 +1,63 @@
+"""Curves as files, for pages that show no scripts: SVG and PNG by matplotlib, in colours that the colour-blind tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .measures import HIGHER_IS_BETTER
+from .summary import RATE_UNITS, means
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
+"""Okabe and Ito's palette, and two more."""
+_MARKERS = "osD^vP*X"
+Curve = tuple[str, Sequence[float], Sequence[float]]
+"""Name, x and y."""
+
+
+def save(path: Path, curves: Sequence[Curve], x: str, y: str, log: bool = True) -> None:
+    """Write curves to `path` with the suffixes `.svg` and `.png`.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, xs, ys) in enumerate(curves):
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]}
+        axes.plot(xs, ys, label=name, linestyle="-" if i < len(COLOURS) else ":", **style)
+    if log:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Neither the date nor random names: the same curves are the same file.
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(path.with_suffix(".png"), dpi=110)
+
+
+def save_results(results: dict[str, Any], folder: Path) -> None:
+    """A plot of every measure of every kind of media against the rate: `folder/KIND-MEASURE.svg` and `.png`."""
+    table = means(results)
+    for kind in dict.fromkeys(row["kind"] for row in table):
+        rows = sorted((row for row in table if row["kind"] == kind), key=lambda row: row["rate"])
+        for name, higher in HIGHER_IS_BETTER.items():
+            having = [row for row in rows if name in row["measures"]]
+            curves = [
+                (
+                    codec,
+                    [row["rate"] for row in having if row["codec"] == codec],
+                    [row["measures"][name]["mean"] for row in having if row["codec"] == codec],
+                )
+                for codec in sorted({row["codec"] for row in having})
+            ]
+            if curves:
+                slug = "".join(c if c.isalnum() else "-" for c in name.partition(" (")[0].lower())
+                direction = "higher" if higher else "lower"
+                save(folder / f"{kind}-{slug}", curves, RATE_UNITS[kind], f"{name}, {direction} is better")
