@@ -187,7 +187,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _show(results: dict[str, Any]) -> None:
-    from fsqcodec.train.evaluation.summary import RATE_UNITS, differences, means
+    from fsqcodec.train.evaluation.summary import COSTS, RATE_UNITS, costs, differences, means
 
     rows = means(results)
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -196,12 +196,11 @@ def _show(results: dict[str, Any]) -> None:
             dict.fromkeys(name for row in mine for name in row["measures"] if name != "shift samples")
         )
         table = Table(title=f"{kind}, mean of {max(row['clips'] for row in mine)} clips, {results['date']}")
-        for column in ("codec", RATE_UNITS[kind], *names, "encode ×", "decode ×"):
+        for column in ("codec", RATE_UNITS[kind], *names, *COSTS):
             table.add_column(column, justify="right" if column != "codec" else "left")
         for row in mine:
             values = [f"{row['measures'][n]['mean']:.3f}" if n in row["measures"] else "" for n in names]
-            table.add_row(f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}", *values,
-                          f"{row['encode_x']:.1f}", f"{row['decode_x']:.1f}")  # fmt: skip
+            table.add_row(f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}", *values, *costs(row))
         Console(highlight=False).print(table)
     rates = [row for row in differences(results) if row["rate"] is not None]
     if rates:

@@ -26,16 +26,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(picture(176, 200)).save(folder / "clips" / "photo.png")
     write_video(folder / "clips" / "clip.mkv", 4, size=(96, 112))
     (folder / "clips" / "broken.wav").write_bytes(b"RIFF")
-    done = call(
-        "eval", "run", folder / "clips", "--peers", "opus,jpeg,mjpeg", "--out", folder / "out", "--jobs", 2
-    )
+    done = call("eval", folder / "clips", "--peers", "opus,jpeg,mjpeg", "--out", folder / "out", "--jobs", 2)
     assert b"broken.wav" in done.stderr
     return folder / "out"
 
 
 def test_results_hold_every_clip_codec_and_setting(report: Path) -> None:
     results = json.loads((report / "results.json").read_text())
-    assert results["schema"] == "fsqcodec-eval-1"
+    assert results["schema"] == "fsqcodec-eval-2"
     assert {row["kind"] for row in results["rows"]} == {"sound", "picture", "video"}
     assert {row["codec"] for row in results["rows"]} == {"speech-24k", "visual", "opus", "jpeg", "mjpeg"}
     assert {failure["clip"].split("/")[-1] for failure in results["failures"]} == {"broken.wav"}
@@ -44,6 +42,8 @@ def test_results_hold_every_clip_codec_and_setting(report: Path) -> None:
     assert speech[6.0]["measures"]["PESQ-WB (16 kHz)"] > speech[1.5]["measures"]["PESQ-WB (16 kHz)"]
     jpeg = sorted((r["rate"], r["measures"]["PSNR RGB dB"]) for r in results["rows"] if r["codec"] == "jpeg")
     assert [q for _, q in jpeg] == sorted(q for _, q in jpeg)
+    assert all(r["memory_mb"] is None or r["memory_mb"] >= 0 for r in results["rows"])
+    assert (report / "plots" / "sound-pesq-wb.svg").read_text().count("opus") >= 1
     lines = (report / "results.csv").read_text().splitlines()
     assert len(lines) == 1 + len(results["rows"])
 
@@ -123,6 +123,19 @@ def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
         assert player.get_attribute("data-playing") == "false"
         wipe = browser.find_element(By.CSS_SELECTOR, "input[aria-label^=Wipe]")
         assert wipe.is_displayed()
+        pair = browser.find_element(By.CSS_SELECTOR, ".player[aria-label^=Videos]")
+        videos = pair.find_elements(By.TAG_NAME, "video")
+        browser.execute_script("arguments[0].scrollIntoView(); arguments[0].focus()", pair)
+        pair.send_keys("2")
+        WebDriverWait(browser, 20).until(
+            lambda b: b.execute_script("return arguments[0].readyState >= 2", videos[1])
+        )
+        pair.send_keys(Keys.SPACE)
+        WebDriverWait(browser, 20).until(lambda _: pair.get_attribute("data-playing") == "true")
+        pair.send_keys(Keys.SPACE)
+        WebDriverWait(browser, 20).until(lambda _: pair.get_attribute("data-playing") == "false")
+        places = [browser.execute_script("return arguments[0].currentTime", video) for video in videos]
+        assert abs(places[0] - places[1]) < 0.05
         axe = Axe(browser)
         axe.inject()
         found = axe.run()

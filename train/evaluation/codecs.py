@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -36,6 +38,8 @@ class Decoded:
     bytes: int
     encode_seconds: float
     decode_seconds: float
+    memory_mb: float | None = None
+    """By how much the process grew at its peak; None where the system does not say."""
 
 
 SOUND_PEERS = {
@@ -89,12 +93,35 @@ def round_trip(original: Original, codec: str, setting: float) -> Decoded:
     Raises:
         ConfigError: the codec is not for this kind of media, or this machine has none of that name.
     """
+    with peak_memory() as grown:
+        decoded = _round_trip(original, codec, setting)
+    return replace(decoded, memory_mb=grown())
+
+
+def _round_trip(original: Original, codec: str, setting: float) -> Decoded:
     kind = original.kind
     kinds: dict[str, Any] = {"sound": SOUND_PEERS, "picture": PICTURE_PEERS, "video": VIDEO_PEERS}
     if codec in kinds[kind]:
         peer = {"sound": _sound_peer, "picture": _picture_peer, "video": _video_peer}[kind]
         return peer(original, codec, setting)
     return (_our_sound if kind == "sound" else _our_pictures)(original, codec, setting)
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], float | None]]:
+    """How far resident memory rose within the block, in MB, to ask for afterwards; None but on Linux."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is resident now
+        before = _status("VmRSS")
+        yield lambda: _status("VmHWM") - before
+    except OSError:
+        yield lambda: None
+
+
+def _status(field: str) -> float:
+    """A field of this process's status, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(field + ":")) * 1024 / 1e6
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

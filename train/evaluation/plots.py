@@ -22,6 +22,7 @@ def save(path: Path, curves: Sequence[Curve], x: str, y: str, log: bool = True) 
     Raises:
         OSError: the files cannot be written.
     """
+    import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -37,8 +38,8 @@ def save(path: Path, curves: Sequence[Curve], x: str, y: str, log: bool = True) 
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Neither the date nor random names: the same curves are the same file.
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):  # the same curves are the same file
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"), dpi=110)
 
 

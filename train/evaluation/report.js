@@ -135,7 +135,52 @@ function pictureWipe(item) {
   return make("div", { className: "player" }, make("h3", { textContent: item.clip }), make("div", { className: "row" }, ...buttons), frame, slider);
 }
 
-for (const item of shown) document.getElementById("players").append(item.kind === "sound" ? soundPlayer(item) : pictureWipe(item));
+function videoPair(item) {
+  const screen = (label) => Object.assign(make("video", { muted: true, loop: true, playsInline: true, preload: "auto" }), { ariaLabel: label });
+  const left = screen(`${item.clip}, original`), right = screen("");
+  left.src = item.versions[0].url;
+  const caption = make("figcaption");
+  const play = make("button", { type: "button", textContent: "Play", onclick: toggle });
+  const place = make("input", { type: "range", min: 0, max: 1000, value: 0, ariaLabel: `Place in ${item.clip}` });
+  const buttons = item.versions.slice(1).map((v, i) => make("button", { type: "button", textContent: v.name, onclick: () => choose(i) }));
+  const root = make("div", { className: "player", tabIndex: 0 }, make("h3", { textContent: item.clip }),
+    make("div", { className: "row" }, play, ...buttons),
+    make("div", { className: "pair" }, make("figure", {}, left, make("figcaption", { textContent: "original" })), make("figure", {}, right, caption)), place);
+  function choose(i) {
+    const version = item.versions[i + 1];
+    right.src = version.url;
+    right.ariaLabel = `${item.clip}, ${version.name}`;
+    caption.textContent = version.name;
+    right.addEventListener("loadeddata", () => { follow(); if (!left.paused) right.play(); }, { once: true });
+    buttons.forEach((b, j) => b.setAttribute("aria-pressed", j === i));
+    root.dataset.current = i;
+  }
+  // The left one leads.
+  function follow() { if (Math.abs(right.currentTime - left.currentTime) > 0.04) right.currentTime = left.currentTime; }
+  async function toggle() {
+    const start = left.paused;
+    if (start) { await Promise.all([left.play(), right.play()]); follow(); } else { left.pause(); right.pause(); follow(); }
+    play.textContent = start ? "Pause" : "Play";
+    root.dataset.playing = start;
+  }
+  left.addEventListener("timeupdate", () => { place.value = 1000 * left.currentTime / (left.duration || 1); follow(); });
+  left.addEventListener("seeked", follow);
+  place.addEventListener("input", () => { left.currentTime = place.value / 1000 * (left.duration || 0); });
+  root.addEventListener("keydown", (event) => {
+    const number = Number(event.key);
+    if (number >= 1 && number <= buttons.length) choose(number - 1);
+    else if (event.key === " " && event.target === root) toggle();
+    else return;
+    event.preventDefault();
+  });
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", `Videos of ${item.clip}`);
+  if (buttons.length) choose(0);
+  return root;
+}
+
+const players = { sound: soundPlayer, picture: pictureWipe, video: videoPair };
+for (const item of shown) document.getElementById("players").append(players[item.kind](item));
 document.getElementById("export").addEventListener("click", () => {
   const url = URL.createObjectURL(new Blob([JSON.stringify(answers, null, 1)], { type: "application/json" }));
   make("a", { href: url, download: "answers.json" }).click();

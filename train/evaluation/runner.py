@@ -1,13 +1,15 @@
 """Measures every clip by every codec, in parallel, and remembers what was measured.
 
-Results are one JSON object (schema `fsqcodec-eval-1`):
+Results are one JSON object (schema `fsqcodec-eval-2`):
 
     {"schema": …, "date": …, "machine": …, "versions": {package: version},
-     "rows": [{"clip", "kind", "codec", "setting", "rate", "bytes", "encode_x", "decode_x", "measures": {name: value}}],
+     "rows": [{"clip", "kind", "codec", "setting", "rate", "bytes", "encode_x", "decode_x", "memory_mb",
+              "measures": {name: value}}],
      "failures": [{"clip", "codec", "setting", "error"}]}
 
 `rate` is kbit/s for sound and video and bits a picture element for pictures; `encode_x` and `decode_x` are seconds of
-media a second of work, or millions of picture elements a second.
+media a second of work, or millions of picture elements a second; `memory_mb` is by how much the process grew at its
+peak over both, a model that is loaded for it included, or null.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, round_trip
 from .measures import measure
 from .media import Original, read_original
 
-SCHEMA = "fsqcodec-eval-1"
+SCHEMA = "fsqcodec-eval-2"
 _PACKAGES = ("fsqcodec", "torch", "av", "pesq", "pystoi", "visqol-python", "pytorch-msssim", "pillow")
 
 
@@ -134,7 +136,7 @@ def _measured(job: Job, original: Original) -> dict[str, Any]:
         "clip": Path(job.clip).name, "kind": job.kind, "codec": Path(job.codec).stem, "setting": job.setting,
         "rate": decoded.bytes * 8 / units, "bytes": decoded.bytes,
         "encode_x": amount / max(decoded.encode_seconds, 1e-6), "decode_x": amount / max(decoded.decode_seconds, 1e-6),
-        "measures": measures,
+        "memory_mb": decoded.memory_mb, "measures": measures,
     }  # fmt: skip
 
 

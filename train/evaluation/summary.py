@@ -15,6 +15,8 @@ from .statistics import bjontegaard_quality, bjontegaard_rate, interval
 ANCHORS = {"sound": "opus", "picture": "jpeg", "video": "mjpeg"}
 """Peers that rate differences are given against."""
 RATE_UNITS = {"sound": "kbit/s", "picture": "bits a pixel", "video": "kbit/s"}
+COSTS = ("encode ×", "decode ×", "memory MB")
+"""Columns of what a codec costs, see `costs`."""
 Results = dict[str, Any]
 
 
@@ -34,9 +36,16 @@ def means(results: Results) -> list[dict[str, Any]]:
         found.append({
             "kind": kind, "codec": codec, "setting": setting, "clips": len(rows),
             **{key: float(np.mean([row[key] for row in rows])) for key in ("rate", "encode_x", "decode_x")},
+            "memory_mb": max((row["memory_mb"] for row in rows if row["memory_mb"] is not None), default=None),
             "measures": measures,
         })  # fmt: skip
     return found
+
+
+def costs(row: dict[str, Any]) -> list[str]:
+    """Cells of the columns `COSTS` of a row of `means`."""
+    memory = row["memory_mb"]
+    return [f"{row['encode_x']:.1f}", f"{row['decode_x']:.1f}", "" if memory is None else f"{memory:.0f}"]
 
 
 def differences(results: Results) -> list[dict[str, Any]]:
@@ -97,7 +106,7 @@ def to_csv(results: Results) -> str:
     names = [
         n for n in (*HIGHER_IS_BETTER, "shift samples") if any(n in r["measures"] for r in results["rows"])
     ]
-    plain = ["kind", "clip", "codec", "setting", "rate", "bytes", "encode_x", "decode_x"]
+    plain = ["kind", "clip", "codec", "setting", "rate", "bytes", "encode_x", "decode_x", "memory_mb"]
     out = io.StringIO()
     table = csv.writer(out)
     table.writerow([*plain, *names])
@@ -112,11 +121,10 @@ def to_markdown(results: Results) -> str:
     for kind in dict.fromkeys(row["kind"] for row in table):
         rows = [row for row in table if row["kind"] == kind]
         names = [name for name in HIGHER_IS_BETTER if any(name in row["measures"] for row in rows)]
-        lines = [["codec@setting", RATE_UNITS[kind], *names, "encode ×", "decode ×"]]
+        lines = [["codec@setting", RATE_UNITS[kind], *names, *COSTS]]
         for row in rows:
             values = [f"{row['measures'][n]['mean']:.3f}" if n in row["measures"] else "" for n in names]
-            speeds = [f"{row[key]:.1f}" for key in ("encode_x", "decode_x")]
-            lines.append([f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}", *values, *speeds])
+            lines.append([f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}", *values, *costs(row)])
         parts.append(f"### {kind}, mean of {max(row['clips'] for row in rows)} clips\n\n" + _markdown(lines))
     lines = [["codec", "against", "measure", "rate at equal quality", "quality at equal rate"]]
     for row in differences(results):
