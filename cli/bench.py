@@ -233,7 +233,7 @@ def pictures(
 
 
 def _files(clips: str) -> list[Path]:
-    from fsqcodec.train.data import list_media
+    from fsqcodec.train.items import list_media
 
     return list_media(clips)
 

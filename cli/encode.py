@@ -27,12 +27,6 @@ from .common import (
 )  # fmt: skip
 from .pictures import PICTURES, VIDEO, encode_pictures, looks_like_pictures
 
-SOUND = {
-    ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".caf", ".w64", ".au",
-    ".mka", ".amr", ".wv", ".ape",
-}  # fmt: skip
-"""Extensions that are taken from folders; files that are named are always tried."""
-
 
 def encode(
     inputs: Inputs,
@@ -85,6 +79,8 @@ def encode(
         raise typer.BadParameter(f"{audio!r} is not speech, copy or none", param_hint="--audio")
     if kbps is not None and bpp is not None:
         raise typer.BadParameter("give --kbps or --bpp, not both")
+    from fsqcodec.media import SOUND
+
     tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in SOUND | PICTURES | VIDEO)
     # A bitrate asks for the best quality that fits; a quality beside it is where the search begins.
     sound = {"model": model, "kbps": kbps, "packet": packet, "prior": prior, "overwrite": overwrite}

@@ -63,11 +63,11 @@ def evaluate(
     from fsqcodec.checkpoints import find_model, read_metadata
     from fsqcodec.errors import ConfigError
     from fsqcodec.frames import has_pictures
-    from fsqcodec.train.data import list_media
     from fsqcodec.train.evaluation.codecs import LADDERS, peers_of
     from fsqcodec.train.evaluation.media import KINDS
     from fsqcodec.train.evaluation.runner import plan, run
     from fsqcodec.train.evaluation.summary import to_csv, to_markdown
+    from fsqcodec.train.items import list_media
     from fsqcodec.train.visual_data import is_development
 
     from .pictures import PICTURES

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import bench, decode, encode, evaluate, finetune, info, models, peel, stream, tokens, train
+from . import bench, corpus, decode, encode, evaluate, finetune, info, models, peel, stream, tokens, train
 from .common import fail
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("tokens")(tokens.tokens)
 app.command("stream")(stream.stream)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
+app.add_typer(corpus.app, name="corpus")
 app.add_typer(bench.app, name="bench")
 app.add_typer(evaluate.app, name="eval")
 

@@ -48,19 +48,13 @@ def tokens(
         elif Path(target).suffix.lower() == ".fsq":
             codec.write(encoded, out)
         else:
-            _write_media(codec, encoded, out, Path(target).suffix.lower())
+            codec.decode_media(encoded, out, Path(target).suffix.lower() or ".wav")
 
 
 def _read_media(codec: Any, file: IO[bytes], name: str) -> Any:
-    from fsqcodec.media import AudioReader
-
     if Path(name).suffix.lower() == ".fsq":
         return codec.from_bytes(file.read(), name)
-    with AudioReader(file, codec.sample_rate, name) as reader:
-        facts = reader.facts
-        return codec.encode_blocks(
-            iter(reader), facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags
-        )
+    return codec.encode_media(file, name)
 
 
 def _read_npz(codec: Any, file: IO[bytes], name: str) -> Any:
@@ -104,14 +98,3 @@ def _write_npz(codec: Any, encoded: Any, out: IO[bytes]) -> None:
     buffer = io.BytesIO()  # zip files seek, pipes do not
     np.savez_compressed(buffer, tokens=encoded.tokens, facts=np.array(json.dumps(facts)))
     out.write(buffer.getvalue())
-
-
-def _write_media(codec: Any, encoded: Any, out: IO[bytes], suffix: str) -> None:
-    from fsqcodec.media import AudioFacts, AudioWriter
-
-    facts = AudioFacts(encoded.sample_rate, len(encoded.tokens), encoded.tags)
-    writer = AudioWriter(out, suffix or ".wav", facts)
-    header, frames = codec.header(encoded, codec.packet_frames()), codec.packet_frames()
-    for block in codec.decode_blocks(codec.split(encoded, frames), header):
-        writer.write(block)
-    writer.close()

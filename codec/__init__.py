@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsqcodec.checkpoints import load
 
+    from .batch import BatchDecoder, BatchEncoder
     from .codec import Codec, Encoded
     from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
     from .fsq import FSQ
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "load": "fsqcodec.checkpoints",
+    "BatchDecoder": "fsqcodec.batch",
+    "BatchEncoder": "fsqcodec.batch",
     "Codec": "fsqcodec.codec",
     "Encoded": "fsqcodec.codec",
     "BitstreamError": "fsqcodec.errors",
@@ -36,7 +39,7 @@ _PLACES = {
     "VisualCodec": "fsqcodec.visual.codec",
 }
 __all__ = [
-    "FSQ", "BitstreamError", "Codec", "Decoder", "Encoded", "Encoder", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ",
+    "FSQ", "BatchDecoder", "BatchEncoder", "BitstreamError", "Codec", "Decoder", "Encoded", "Encoder", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ",
     "VisualCodec", "load",
 ]  # fmt: skip
 

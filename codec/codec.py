@@ -7,6 +7,7 @@ import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .audio.model import AudioModel
 from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
 from .container import MAX_FRAMES, Header, Packet, Writer
 from .errors import BitstreamError, ModelError
-from .media import Resampler, Samples
+from .media import AudioFacts, AudioReader, AudioWriter, Resampler, Samples
 from .packets import PacketSource, TokenCoder, TokenPacket, decode_ahead
 from .prior import Prior
 from .reader import Reader
@@ -152,6 +153,18 @@ class Codec:
             rows.clear()
         return Encoded(tokens.transpose(0, 2, 1), sample_rate, samples, channels == 2, tags or {})
 
+    def encode_media(self, source: str | Path | IO[bytes], name: str | None = None) -> Encoded:
+        """Tokens of the sound of a media file, a path or an open file, that errors call `name`.
+
+        Raises:
+            MediaError: it cannot be read, or has no sound.
+        """
+        with AudioReader(source, self.sample_rate, name) as reader:
+            facts = reader.facts
+            return self.encode_blocks(
+                iter(reader), facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags
+            )
+
     def limit(
         self, encoded: Encoded, *, kbps: float | None = None, stages: int | None = None,
         packet_seconds: float = PACKET_SECONDS,
@@ -187,6 +200,18 @@ class Codec:
         header = self.header(encoded, self.packet_frames())
         blocks = list(self.decode_blocks(self.split(encoded, self.packet_frames()), header, stages))
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(encoded.tokens), 0), np.float32)
+
+    def decode_media(self, encoded: Encoded, file: IO[bytes], suffix: str = ".wav") -> None:
+        """Write the samples as a media file of the format that a suffix names.
+
+        Raises:
+            MediaError: there is no such format.
+        """
+        writer = AudioWriter(file, suffix, AudioFacts(encoded.sample_rate, len(encoded.tokens), encoded.tags))
+        frames = self.packet_frames()
+        for block in self.decode_blocks(self.split(encoded, frames), self.header(encoded, frames)):
+            writer.write(block)
+        writer.close()
 
     def decode_blocks(
         self, packets: Iterable[TokenPacket], header: Header, stages: int | None = None, first: int = 0

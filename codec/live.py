@@ -19,10 +19,21 @@ from .codec import STAGES_PER_LAYER, Codec
 from .container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint
 from .errors import BitstreamError
 
-_FADE = 0.6
+FADE = 0.6
 """Loudness of every further latent frame that is made up."""
-_HELD = 10
+HELD = 10
 """Latent frames after which made-up sound is silence."""
+
+
+def open_packet(codec: Codec, data: bytes) -> tuple[int, NDArray[np.int32]]:
+    """First latent frame of a packet, and its tokens int32 (frames, stages).
+
+    Raises:
+        BitstreamError: it is damaged, or none of this model's.
+    """
+    found = _unpack(data, -(-codec.stages // STAGES_PER_LAYER))
+    have = min(codec.stages, len(found.layers) * STAGES_PER_LAYER)
+    return found.start, codec.coder.decode_layers(found.layers, found.frames, have, STAGES_PER_LAYER)
 
 
 def _unpack(data: bytes, layers: int) -> Packet:
@@ -144,20 +155,17 @@ class Decoder:
 
         A damaged packet counts as lost.
         """
-        codec = self._codec
         try:
-            found = _unpack(packet, -(-codec.stages // STAGES_PER_LAYER))
-            have = min(codec.stages, len(found.layers) * STAGES_PER_LAYER)
-            tokens = codec.coder.decode_layers(found.layers, found.frames, have, STAGES_PER_LAYER)
+            start, tokens = open_packet(self._codec, packet)
         except BitstreamError:
             self.received.dropped += 1
             return np.zeros(0, np.float32)
         if self._next is None:
-            self._next = found.start
-        if found.start < self._next or found.start in self._waiting:
+            self._next = start
+        if start < self._next or start in self._waiting:
             self.received.dropped += 1
             return np.zeros(0, np.float32)
-        self._waiting[found.start] = tokens
+        self._waiting[start] = tokens
         return self._play(self._patience)
 
     def conceal(self, frames: int) -> NDArray[np.float32]:
@@ -200,10 +208,10 @@ class Decoder:
         for _ in range(frames):
             self._run += 1
             self.received.concealed += 1
-            lost = self._last is None or self._run > _HELD
+            lost = self._last is None or self._run > HELD
             tokens = np.zeros((1, 0), np.int32) if lost else self._last
             assert tokens is not None
-            out.append(self._stream.push(tokens) * np.float32(_FADE ** (self._run - 1)))
+            out.append(self._stream.push(tokens) * np.float32(FADE ** (self._run - 1)))
         return np.concatenate(out)
 
     def snapshot(self) -> Any:

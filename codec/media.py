@@ -22,6 +22,11 @@ from numpy.typing import NDArray
 from .errors import MediaError
 
 Samples = NDArray[np.float32]
+SOUND = frozenset({
+    ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".caf", ".w64", ".au",
+    ".mka", ".amr", ".wv", ".ape",
+})  # fmt: skip
+"""Endings of sound that are taken from folders and shards; files that are named are always tried."""
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,13 @@ class History:
         layers = dict(network.named_modules())
         self._past = {layers[name]: past for name, past in state.items()}
 
-    def reset(self) -> None:
-        """Forget everything: the next block is the beginning of a stream."""
-        self._past.clear()
+    def reset(self, stream: int | None = None) -> None:
+        """Forget everything, or one stream of a batch: the next block is the beginning of a stream."""
+        if stream is None:
+            self._past.clear()
+            return
+        for past in self._past.values():
+            past[stream] = 0
 
 
 def extend(layer: nn.Module, x: Tensor, length: int, history: History | None) -> Tensor:

@@ -16,7 +16,8 @@ import torch
 from conftest import SPEECH
 from fsqcodec.errors import ConfigError
 from fsqcodec.train.config import DataConfig, Source, load_config
-from fsqcodec.train.data import Crops, list_media
+from fsqcodec.train.data import Crops
+from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
 from fsqcodec.train.losses import ReconstructionLoss
 

@@ -160,6 +160,8 @@ class PriorConfig:
     prior_of: str
     """Model whose tokens the prior learns: a shipped name or a `.safetensors` file. It stays as it is."""
     data: DataConfig
+    shards: str = ""
+    """Token shards (a folder or one) of `fsqcodec corpus tokenize` to learn from; `data` is not encoded then."""
     hours: float = 10.0
     """Tokens to learn from, of random pieces of the data."""
     frames: int = 100

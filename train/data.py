@@ -6,7 +6,6 @@ Media are decoded once, by PyAV, into a memory-mapped cache of 16-bit samples th
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import math
 import os
@@ -24,45 +23,19 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from .config import DataConfig, Source
+from .items import Item, list_items
 
 # Pitch and tempo together, as resampling by small ratios: -3 … +3 semitones.
 _PITCH_RATIOS = [(6, 5), (9, 8), (16, 15), (15, 16), (8, 9), (5, 6)]
 
 
-def list_media(path: str, match: str = "*", exclude: str = "") -> list[Path]:
-    """Files of a folder (its subfolders too), of a glob, or one file; sorted.
-
-    Raises:
-        ConfigError: nothing matches.
-    """
-    root = Path(path)
-    if root.is_file():
-        return [root]
-    found = (
-        root.rglob("*")
-        if root.is_dir()
-        else Path(root.anchor or ".").glob(str(root.relative_to(root.anchor)))
-    )
-    files = [
-        file
-        for file in sorted(found)
-        if file.is_file()
-        and any(fnmatch.fnmatch(file.name, pattern) for pattern in match.split("|"))
-        and not any(fnmatch.fnmatch(file.name, pattern) for pattern in exclude.split("|"))
-        and file.suffix not in {".tsv", ".txt", ".md", ".json"}
-    ]
-    if not files:
-        raise ConfigError(f"{path}: no media files found (match {match!r})")
-    return files
-
-
-def decode_cached(file: Path, sample_rate: int, cache: Path) -> NDArray[np.int16]:
+def decode_cached(item: Item, sample_rate: int, cache: Path) -> NDArray[np.int16]:
     """All samples of a media file, mono, int16 (n,), memory-mapped from the cache."""
-    stat = file.stat()
-    key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{sample_rate}"
-    place = cache / f"{file.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+    stat, within = item.path.stat(), "" if item.size is None else f"|{item.offset}"
+    key = f"{item.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{sample_rate}{within}"
+    place = cache / f"{Path(item.key).stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
     if not place.exists():
-        with AudioReader(file, sample_rate) as reader:
+        with AudioReader(item.open(), sample_rate, item.key) as reader:
             mono = reader.read().mean(axis=0)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_suffix(f".{os.getpid()}.part")
@@ -103,9 +76,9 @@ class Crops(Dataset[dict[str, Tensor]]):
         self.seconds = sum(map(len, self.clips)) / sample_rate
 
     def _open(self, source: Source, notify: Any) -> Iterator[NDArray[np.int16]]:
-        for file in list_media(source.path, source.match, source.exclude):
+        for item in list_items(source.path, source.match, source.exclude):
             try:
-                yield decode_cached(file, self.sample_rate, Path(self.config.cache))
+                yield decode_cached(item, self.sample_rate, Path(self.config.cache))
             except FSQCodecError as error:
                 notify(f"left out: {error}")
 

@@ -16,8 +16,9 @@ from fsqcodec.errors import ConfigError, ModelError
 from torch import Tensor
 
 from .config import DataConfig, LossConfig, OptimConfig, PriorConfig, Source, TrainConfig
-from .data import decode_cached, list_media
+from .data import decode_cached
 from .fit_prior import PriorTrainer
+from .items import Item, list_media
 from .loop import Trainer
 from .losses import ReconstructionLoss
 from .validation import Validation
@@ -127,7 +128,10 @@ class Finetune:
         """Pieces float32 (n,) of a few seconds, spread evenly over the held-out files."""
         config, pieces = self.base.model.config, []
         size = int(_PIECE_SECONDS * config.sample_rate)
-        clips = [decode_cached(file, config.sample_rate, self.folder / "cache") for file in self.held]
+        clips = [
+            decode_cached(Item(file.name, file), config.sample_rate, self.folder / "cache")
+            for file in self.held
+        ]
         for clip in clips:
             count = max(1, min(_PIECES // len(clips), len(clip) // size))
             for start in np.linspace(0, max(0, len(clip) - size), count).astype(int):

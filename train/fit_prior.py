@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from fsqcodec.audio.stream import StreamEncoder
-from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model
+from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
 from fsqcodec.codec import STAGES_PER_LAYER
+from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.media import AudioReader
 from fsqcodec.prior import Prior
 from fsqcodec.tables import StaticTables
@@ -25,7 +26,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .config import PriorConfig
-from .data import Crops, list_media
+from .corpus import read_shard, shards_of
+from .data import Crops
+from .items import list_media
 from .prior import PriorNetwork, code_lengths
 
 
@@ -66,6 +69,8 @@ class PriorTrainer:
         config, place = self.config, self.out / "tokens.safetensors"
         if place.exists():
             return load_file(place)["tokens"]
+        if config.shards:
+            return self._pieces_of_shards()
         rate, frame = self.codec.config.sample_rate, self.codec.config.frame
         pieces = round(config.hours * 3600 * rate / (config.frames * frame))
         crops = Crops(config.data, rate, config.frames * frame, self.quantizer.stages, 0.0, config.seed,
@@ -80,6 +85,24 @@ class PriorTrainer:
         save_file({"tokens": tokens}, place.with_suffix(".part"))
         place.with_suffix(".part").replace(place)
         return tokens
+
+    def _pieces_of_shards(self) -> Tensor:
+        """The same of token shards, `hours` of them at most, in an order that depends on the seed."""
+        config, found, made_by = self.config, [], token_hash(self.codec).hex()
+        most = round(config.hours * 3600 * self.codec.config.frame_rate / config.frames)
+        shards = shards_of(config.shards)
+        for number in np.random.default_rng(config.seed).permutation(len(shards)):
+            for item in read_shard(shards[number]):
+                if item.model_hash != made_by or item.encoded.tokens.shape[1] != self.quantizer.stages:
+                    raise ModelError(f"{shards[number]}: not all stages of the tokens of {config.prior_of}")
+                for stream in torch.from_numpy(item.encoded.tokens.astype(np.int16)):
+                    whole = stream.shape[1] // config.frames * config.frames
+                    found += list(stream[:, :whole].T.unflatten(0, (-1, config.frames)))
+            if len(found) >= most:
+                break
+        if not found:
+            raise ConfigError(f"{config.shards}: nothing as long as {config.frames} latent frames")
+        return torch.stack(found[:most])
 
     def _batch(self) -> Tensor:
         """Digits int64 (B, frames, stages, d) of this process's rows of batch number `step`."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from .data import list_media
+from .items import list_media
 from .metrics import pesq_wideband, si_sdr, visqol_speech
 from .prior import PriorNetwork, code_lengths
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .config import VisualDataConfig
-from .data import list_media
+from .items import list_media
 
 Clip = NDArray[np.uint8]
 """RGB frames (T, H, W, 3)."""

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from .data import list_media
 from .evaluation.statistics import bjontegaard_rate
+from .items import list_media
 from .visual_data import is_development, read_cached
 
 _MOST = 16

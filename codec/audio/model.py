@@ -161,3 +161,48 @@ class AudioModel(nn.Module):
             stages = torch.full_like(stages, self.quantizer.stages)
         y = self.decoder(values, stages[:, None])
         return y[:, self.config.lag :], tokens, z
+
+    def encode(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of a batch of clips of different lengths.
+
+        The network is causal, so what is padded at the end changes nothing before it.
+
+        Args:
+            x: samples float32 (B, N), any N.
+            lengths: samples of each clip int64 (B,), N for all when None; the rest is ignored.
+
+        Returns:
+            tokens int64 (B, T, stages), 0 where the mask is False; the values float32 (B, T, D) that they stand for, with
+            gradients to x through the straight-through estimator; and the mask bool (B, T) of each clip's frames.
+        """
+        frame, lag = self.config.frame, self.config.lag
+        if lengths is None:
+            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+        inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        frames = -(-(lengths + lag) // frame) * (lengths > 0)
+        most = -(-(x.shape[1] + lag) // frame)
+        padded = nn.functional.pad(x * inside, (0, most * frame - x.shape[1]))
+        values, tokens = self.quantizer(self.encoder(padded))
+        mask = torch.arange(most, device=x.device) < frames[:, None]
+        return tokens * mask[..., None], values, mask
+
+    def decode(self, latents: Tensor, mask: Tensor | None = None, stages: Tensor | None = None) -> Tensor:
+        """Samples float32 (B, T·frame - lag) of a batch, aligned with the originals; silence where the mask is False.
+
+        Args:
+            latents: tokens int64 (B, T, n), a prefix of the stages, or values float32 (B, T, D) of all stages.
+            mask: bool (B, T), frames of each clip; all when None.
+            stages: int64 (B,), how many of the stages to decode from; all that there are when None.
+
+        Raises:
+            ValueError: more stages than the quantizer has, or a token outside its codebook.
+        """
+        count = torch.full((len(latents),), self.quantizer.stages, device=latents.device)
+        values = latents
+        if not latents.is_floating_point():
+            count = count.clamp(max=latents.shape[-1]) if stages is None else stages
+            values = self.quantizer.decode(latents, count)
+        y = self.decoder(values, count[:, None])
+        if mask is not None:
+            y = y * mask.repeat_interleave(self.config.frame, 1)
+        return y[:, self.config.lag :]

@@ -1,0 +1,137 @@
+"""Many live streams at once: one batch for the networks, a packet of the same length from and for every stream.
+
+On a server the networks cost less for a batch than for its streams one by one. Streams come and go: each is reset by
+itself. Packets are those of `live`, so either side may be a single stream; order and lateness are the caller's affair here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .codec import STAGES_PER_LAYER, Codec
+from .container import MAX_FRAMES, Packet
+from .errors import BitstreamError
+from .live import FADE, HELD, open_packet
+from .streaming import History
+
+
+class BatchEncoder:
+    """Samples of `streams` streams in, a packet of each out.
+
+    Args:
+        codec: a model for sound, from `fsqcodec.load`.
+        streams: how many.
+        packet_frames: latent frames of 20 ms in a packet.
+        stages: stages that are sent; all when None.
+
+    Example:
+        >>> import fsqcodec, numpy as np
+        >>> codec = fsqcodec.load("speech-24k")
+        >>> sender, receiver = fsqcodec.BatchEncoder(codec, 3), fsqcodec.BatchDecoder(codec, 3)
+        >>> packets = sender.push(np.zeros((3, sender.samples), np.float32))
+        >>> len(packets), receiver.push([packets[0], None, packets[2]]).shape
+        (3, (3, 960))
+    """
+
+    def __init__(self, codec: Codec, streams: int, packet_frames: int = 2, stages: int | None = None) -> None:
+        if not 1 <= packet_frames <= MAX_FRAMES or streams < 1:
+            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, and streams at least 1")
+        self._codec, self._stages = codec, min(stages or codec.stages, codec.stages)
+        self._frames, self._history = packet_frames, History()
+        self._sent = np.zeros(streams, np.int64)
+        self.samples = packet_frames * codec.model.config.frame
+        """Samples of every stream in a packet."""
+
+    @torch.inference_mode()
+    def push(self, samples: NDArray[np.float32]) -> list[bytes]:
+        """A packet of every stream, of samples (streams, `samples`) at the model's rate.
+
+        Raises:
+            ValueError: samples of another shape.
+        """
+        if samples.shape != (len(self._sent), self.samples):
+            raise ValueError(f"samples {samples.shape}, not {(len(self._sent), self.samples)}")
+        model = self._codec.model
+        latents = model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
+        tokens = model.quantizer.encode(latents).numpy()[..., : self._stages]
+        packets = []
+        for stream, part in enumerate(tokens):
+            layers = self._codec.coder.encode_layers(part, STAGES_PER_LAYER)
+            packets.append(Packet(0, int(self._sent[stream]), self._frames, tuple(layers)).pack())
+        self._sent += self._frames
+        return packets
+
+    @torch.inference_mode()
+    def reset(self, stream: int) -> None:
+        """Stream number `stream` is a new one from the next packet on."""
+        self._history.reset(stream)
+        self._sent[stream] = 0
+
+
+class BatchDecoder:
+    """A packet of each stream in, or None where it was lost; samples of all out.
+
+    Args:
+        codec: the model that the packets were made with.
+        streams: how many.
+        packet_frames: latent frames in every packet.
+    """
+
+    def __init__(self, codec: Codec, streams: int, packet_frames: int = 2) -> None:
+        self._codec, self._frames, self._history = codec, packet_frames, History()
+        self._last = np.zeros((streams, codec.stages), np.int64)
+        self._known = np.zeros(streams, np.int64)
+        """Stages of the last latent frame that was received."""
+        self._run = np.zeros(streams, np.int64)
+        """Latent frames that were made up since."""
+
+    @torch.inference_mode()
+    def push(self, packets: Sequence[bytes | None]) -> NDArray[np.float32]:
+        """Samples float32 (streams, n) at the model's rate, late by the decoder's lag of 20 ms.
+
+        A packet that is damaged, or of another length, counts as lost: the last latents are repeated, ever softer.
+
+        Raises:
+            ValueError: not a packet or None for every stream.
+        """
+        if len(packets) != len(self._last):
+            raise ValueError(f"{len(packets)} packets for {len(self._last)} streams")
+        model, frame = self._codec.model, self._codec.model.config.frame
+        tokens = np.repeat(self._last[:, None], self._frames, 1)
+        stages = np.repeat(self._known[:, None], self._frames, 1)
+        gains = np.ones(stages.shape, np.float32)
+        for stream, packet in enumerate(packets):
+            found = None if packet is None else self._tokens(packet)
+            if found is None:
+                runs = self._run[stream] + np.arange(self._frames)
+                gains[stream] = FADE**runs
+                stages[stream, runs >= HELD] = 0
+                self._run[stream] += self._frames
+            else:
+                tokens[stream] = 0
+                tokens[stream, :, : found.shape[1]] = found
+                stages[stream], self._run[stream] = found.shape[1], 0
+                self._last[stream], self._known[stream] = tokens[stream, -1], found.shape[1]
+        gains[stages == 0] = 0
+        count = torch.from_numpy(stages)
+        flat = model.quantizer.decode(torch.from_numpy(tokens).flatten(0, 1), count.flatten())
+        samples = model.decoder(flat.unflatten(0, stages.shape), count, self._history).numpy()
+        heard: NDArray[np.float32] = samples * np.repeat(gains, frame, 1)
+        return heard
+
+    def _tokens(self, packet: bytes) -> NDArray[np.int32] | None:
+        try:
+            _, tokens = open_packet(self._codec, packet)
+        except BitstreamError:
+            return None
+        return tokens if len(tokens) == self._frames else None
+
+    @torch.inference_mode()
+    def reset(self, stream: int) -> None:
+        """Stream number `stream` is a new one from the next packet on."""
+        self._history.reset(stream)
+        self._known[stream] = self._run[stream] = self._last[stream] = 0
