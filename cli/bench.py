@@ -170,36 +170,18 @@ def loss(
     clips: Clips, model: Model = DEFAULT_MODEL, packet: Annotated[int, typer.Option(min=20, help="Milliseconds.")] = 40,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """PESQ-WB and ViSQOL of live packets at 1 to 20 % loss, single and in bursts of three, made up and as silence."""
-    import numpy as np
-    from fsqcodec import Decoder, Encoder
-    from fsqcodec.train.metrics import score
+    """PESQ-WB and ViSQOL of live packets at 1 to 20 % loss, single and in bursts of three: made up, as silence, and Opus'."""
+    from fsqcodec.train.evaluation.loss import measure
 
     from .common import load_codec
 
     codec = load_codec(model)
     frames = round(packet * codec.frame_rate / 1000)
+    signals = [_clip(str(file), codec.sample_rate) for file in _files(clips)]
     rows = []
     for percent in (0, 1, 3, 5, 10, 20):
         for burst in (1, 3) if percent else (1,):
-            each = []
-            for number, file in enumerate(_files(clips)):
-                clip = _clip(str(file), codec.sample_rate)
-                sender, receiver, rng = Encoder(codec, frames), Decoder(codec), np.random.default_rng(number)
-                packets = sender.push(clip) + sender.flush()
-                starts = rng.random(len(packets)) < percent / 100 / burst
-                lost = np.convolve(starts, np.ones(burst))[: len(packets)] > 0
-                lost[0] = False
-                heard = [receiver.push(p) for p, gone in zip(packets, lost, strict=True) if not gone]
-                made_up = np.concatenate([*heard, receiver.flush()])[: len(clip)]
-                made_up = np.pad(made_up, (0, len(clip) - len(made_up)))
-                gaps = np.repeat(lost, frames * codec.model.config.frame)[: len(clip)]
-                silent = np.where(np.pad(gaps, (0, len(clip) - len(gaps))), np.float32(0), made_up)
-                ours, hole = (score(y, clip, codec.sample_rate) for y in (made_up, silent))
-                row = {"lost_%": 100 * float(lost.mean())}
-                each.append(
-                    row | ours | {f"{k}, silence": hole[k] for k in ("PESQ-WB", "ViSQOL") if k in hole}
-                )
+            each = [measure(codec, clip, frames, percent, burst, i) for i, clip in enumerate(signals)]
             rows.append({"loss_%": percent, "burst": burst, **_mean(each)})
     _show(f"Packets of {packet} ms lost", rows, as_json)
 

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from . import bench, corpus, decode, encode, evaluate, finetune, info, models, peel, stream, tokens, train
+from . import (
+    bench,
+    corpus,
+    decode,
+    encode,
+    evaluate,
+    finetune,
+    info,
+    models,
+    peel,
+    serve,
+    stream,
+    tokens,
+    train,
+)
 from .common import fail
 
 app = typer.Typer(
@@ -25,6 +39,7 @@ app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("tokens")(tokens.tokens)
 app.command("stream")(stream.stream)
+app.command("serve")(serve.serve)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 app.add_typer(corpus.app, name="corpus")

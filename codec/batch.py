@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .codec import STAGES_PER_LAYER, Codec
-from .container import MAX_FRAMES, Packet
+from .codec import Codec
+from .container import MAX_FRAMES
 from .errors import BitstreamError
-from .live import FADE, HELD, open_packet
+from .live import FADE, HELD, close_packet, open_packet
 from .streaming import History
 
 
@@ -58,10 +58,9 @@ class BatchEncoder:
         model = self._codec.model
         latents = model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
         tokens = model.quantizer.encode(latents).numpy()[..., : self._stages]
-        packets = []
-        for stream, part in enumerate(tokens):
-            layers = self._codec.coder.encode_layers(part, STAGES_PER_LAYER)
-            packets.append(Packet(0, int(self._sent[stream]), self._frames, tuple(layers)).pack())
+        packets = [
+            close_packet(self._codec, int(n), part) for n, part in zip(self._sent, tokens, strict=True)
+        ]
         self._sent += self._frames
         return packets
 

@@ -1,7 +1,7 @@
 """Live sound: packets out as soon as they are complete, samples back whatever the network lost.
 
-A packet is one of the `.fsq` file (`fsqcodec.container.Packet`) and decodes by itself; its first latent frame is its
-sequence number. The decoder puts late packets in order, leaves out what comes twice, and runs on through gaps:
+A packet is framed as in the `.fsq` file (`fsqcodec.container.Packet`) and decodes by itself; its first latent frame is
+its sequence number. Its stages are one message: nobody leaves layers out of a packet of 40 ms, and every message costs. The decoder puts late packets in order, leaves out what comes twice, and runs on through gaps:
 the last latents are repeated, ever softer, so that a lost packet is a fade and not a hole.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio.stream import StreamDecoder, StreamEncoder
-from .codec import STAGES_PER_LAYER, Codec
+from .codec import Codec
 from .container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint
 from .errors import BitstreamError
 
@@ -25,22 +25,17 @@ HELD = 10
 """Latent frames after which made-up sound is silence."""
 
 
+def close_packet(codec: Codec, start: int, tokens: NDArray[np.integer]) -> bytes:
+    """The packet of tokens (frames, stages): one message of all stages, behind their number."""
+    message = bytes([tokens.shape[1]]) + codec.coder.encode_whole(tokens)
+    return Packet(0, start, len(tokens), (message,)).pack()
+
+
 def open_packet(codec: Codec, data: bytes) -> tuple[int, NDArray[np.int32]]:
     """First latent frame of a packet, and its tokens int32 (frames, stages).
 
     Raises:
         BitstreamError: it is damaged, or none of this model's.
-    """
-    found = _unpack(data, -(-codec.stages // STAGES_PER_LAYER))
-    have = min(codec.stages, len(found.layers) * STAGES_PER_LAYER)
-    return found.start, codec.coder.decode_layers(found.layers, found.frames, have, STAGES_PER_LAYER)
-
-
-def _unpack(data: bytes, layers: int) -> Packet:
-    """The packet of its bytes.
-
-    Raises:
-        BitstreamError: they are none.
     """
     try:
         if len(data) < 6 or data[0] != PACKET:
@@ -48,9 +43,13 @@ def _unpack(data: bytes, layers: int) -> Packet:
         size, at = read_varint(data, 1, MAX_PACKET)
         if at + size + 4 != len(data) or crc(data[:-4]) != data[-4:]:
             raise ValueError("checksum is wrong")
-        return Packet.unpack(data[at : at + size], 1, layers, MAX_FRAMES)
+        found = Packet.unpack(data[at : at + size], 1, 1, MAX_FRAMES)
+        if not found.layers or not found.layers[0] or not 1 <= found.layers[0][0] <= codec.stages:
+            raise ValueError("stages that the model does not have")
     except ValueError as error:
         raise BitstreamError(f"live packet: {error}") from None
+    message = found.layers[0]
+    return found.start, codec.coder.decode_whole(message[1:], found.frames, message[0])
 
 
 class Encoder:
@@ -96,8 +95,7 @@ class Encoder:
         packets = []
         for start in range(0, len(tokens), self._frames):
             part = tokens[start : start + self._frames, : self._stages]
-            layers = self._codec.coder.encode_layers(part, STAGES_PER_LAYER)
-            packets.append(Packet(0, self._sent, len(part), tuple(layers)).pack())
+            packets.append(close_packet(self._codec, self._sent, part))
             self._sent += len(part)
         return packets
 

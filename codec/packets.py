@@ -40,6 +40,12 @@ class TokenCoder(Protocol):
     ) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of the first layers of a packet."""
 
+    def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
+        """One message of all stages of one packet's tokens (frames, n): shorter, but nothing can be left out."""
+
+    def decode_whole(self, message: bytes, frames: int, stages: int) -> NDArray[np.int32]:
+        """Tokens int32 (frames, stages) of `encode_whole`."""
+
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
         """Ideal code length of each stage of one packet's tokens (frames, n): bits (n,)."""
 

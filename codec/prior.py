@@ -149,11 +149,17 @@ class Prior:
             BitstreamError: the network was made for layers of other sizes.
         """
         self._check_layers(stages_per_layer)
+        return self._messages(tokens, self._edges(tokens.shape[-1]))
+
+    def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
+        """One message of all stages of one packet's tokens (T, n)."""
+        return self._messages(tokens, [(0, tokens.shape[-1])])[0]
+
+    def _messages(self, tokens: NDArray[np.integer], edges: list[tuple[int, int]]) -> list[bytes]:
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0].astype(np.int32)
         return [
-            rangecoder.encode(digits[:, a:b].ravel(), rows[:, a:b].reshape(-1, self.depth))
-            for a, b in self._edges(tokens.shape[-1])
+            rangecoder.encode(digits[:, a:b].ravel(), rows[:, a:b].reshape(-1, self.depth)) for a, b in edges
         ]
 
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -188,6 +194,17 @@ class Prior:
             BitstreamError: no encoder wrote these messages, or their layers are of other sizes.
         """
         self._check_layers(stages_per_layer)
+        return self._decode(messages, frames, stages)
+
+    def decode_whole(self, message: bytes, frames: int, stages: int) -> NDArray[np.int32]:
+        """Tokens int32 (frames, stages) of a packet; inverse of `encode_whole`.
+
+        Raises:
+            BitstreamError: no encoder wrote this message.
+        """
+        return self._decode([message], frames, stages)
+
+    def _decode(self, messages: Sequence[bytes], frames: int, stages: int) -> NDArray[np.int32]:
         # The coder starts with 8 bytes and reads zeros beyond the end.
         padded = [m + bytes(8 - min(8, len(m))) + bytes(-len(m) % 4) for m in messages]
         data = np.frombuffer(b"".join(padded), np.uint8)

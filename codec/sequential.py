@@ -37,8 +37,8 @@ def run(
         stages_per_layer: of the bitstream, an array of no dimension.
         embed: the tensors of the prior, from here to `blocks`.
         digits: written here.
-        data: the messages of the layers, uint8, each filled up with zeros to whole words, at least two.
-        ends: where they begin, and the end of the last: int64 (layers + 1,).
+        data: the messages of the layers, or one of all of them, uint8, each filled up with zeros to whole words, at least two.
+        ends: where they begin, and the end of the last: int64 (messages + 1,).
 
     Returns:
         False when no encoder wrote these messages.
@@ -47,17 +47,19 @@ def run(
     depth = out.shape[2] // channels
     width, taps = len(embed_bias), len(near)
     per_layer = int(stages_per_layer[()])
-    layers = len(ends) - 1
-    used = blocks[layers]  # hidden units of layers that are not there are never looked at
+    messages = len(ends) - 1
+    used = blocks[
+        (stages + per_layer - 1) // per_layer
+    ]  # hidden units of layers that are not there are never looked at
     to_frame = scales[0] - ACTIVATION_BITS
     lift_history = scales[3] + ACTIVATION_BITS - scales[4]
     lift_siblings = scales[5] + ACTIVATION_BITS - scales[6]
     to_logit = scales[5] + ACTIVATION_BITS - LOGIT_BITS
 
-    span = np.empty(layers, np.uint64)
-    offset = np.empty(layers, np.uint64)
-    at = np.empty(layers, np.int64)
-    for i in range(layers):
+    span = np.empty(messages, np.uint64)
+    offset = np.empty(messages, np.uint64)
+    at = np.empty(messages, np.int64)
+    for i in range(messages):
         at[i] = ends[i]
         span[i] = _FULL
         offset[i] = (_word(data, at[i]) << _32) | _word(data, at[i] + 4)
@@ -95,11 +97,12 @@ def run(
                 if hidden[i]:
                     for j in range(channels * depth):
                         logits[j] += hidden[i] * out[s, i, j]
+            m = min(layer, messages - 1)
             for c in range(channels):
                 first = c * depth
                 _frequencies(logits[first : first + levels[c]], to_logit, weights, frequency)
-                scale = span[layer] >> _24
-                target = offset[layer] // scale
+                scale = span[m] >> _24
+                target = offset[m] // scale
                 if target >= _TOTAL:
                     return False
                 wanted = np.int64(target)
@@ -110,15 +113,15 @@ def run(
                     level += 1
                 if level >= levels[c]:
                     return False
-                offset[layer] -= scale * np.uint64(below)
-                span[layer] = scale * np.uint64(frequency[level])
-                if span[layer] >> _32 == 0:
+                offset[m] -= scale * np.uint64(below)
+                span[m] = scale * np.uint64(frequency[level])
+                if span[m] >> _32 == 0:
                     word = np.uint64(0)
-                    if at[layer] < ends[layer + 1]:
-                        word = _word(data, at[layer])
-                    offset[layer] = (offset[layer] << _32) | word
-                    span[layer] = span[layer] << _32
-                    at[layer] += 4
+                    if at[m] < ends[m + 1]:
+                        word = _word(data, at[m])
+                    offset[m] = (offset[m] << _32) | word
+                    span[m] = span[m] << _32
+                    at[m] += 4
                 digits[t, s, c] = level
                 for j in range(first + depth, channels * depth):
                     logits[j] += np.int32(siblings[s, first + level, j]) << lift_siblings

@@ -79,6 +79,18 @@ class StaticTables:
             self.decode(message, tokens, first, min(first + stages_per_layer, stages))
         return tokens
 
+    def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
+        """One message of all stages of one packet's tokens (frames, n)."""
+        return self.encode(tokens.astype(np.int32), 0, tokens.shape[1])
+
+    def decode_whole(self, message: bytes, frames: int, stages: int) -> NDArray[np.int32]:
+        """Tokens int32 (frames, stages) of a packet; inverse of `encode_whole`.
+
+        Raises:
+            BitstreamError: no encoder wrote this message.
+        """
+        return self.decode_layers([message], frames, stages, stages)
+
     def encode(self, tokens: NDArray[np.int32], first: int, last: int) -> bytes:
         """Message of the stages first … last-1 of tokens int32 (frames, stages)."""
         digits = [self._digits(tokens, stage) for stage in range(first, last)]

@@ -88,6 +88,9 @@ def test_every_implementation_gives_the_same_integers(seed: int, frames: int, wi
     messages = single.encode_layers(tokens[0], PER_LAYER)
     assert np.array_equal(single.decode_layers(messages, frames, 5, PER_LAYER), tokens[0])
     assert abs(8 * sum(map(len, messages)) - single.bits(tokens[0]).sum()) <= 16 * len(messages)
+    whole = single.encode_whole(tokens[0])
+    assert np.array_equal(single.decode_whole(whole, frames, 5), tokens[0])
+    assert len(whole) <= sum(map(len, messages))
 
 
 @given(st.integers(0, 2**32))

@@ -138,6 +138,10 @@ def _measured(name: str, bits: int, train: Crops, judge: Crops, steps: int, seed
         y = decoder(values, torch.zeros(len(audio), 1, dtype=torch.int64))[:, _CONFIG.lag :]
         return y, tokens, commitment
 
+    with torch.no_grad():  # latents begin spread over the grid, as codebooks begin at k-means
+        z = encoder(_batch(train, 0)).flatten(0, 1)
+        encoder.out.weight.div_(z.std(0)[:, None])
+        encoder.out.bias.sub_(z.mean(0)).div_(z.std(0))
     begin = time.perf_counter()
     for step in range(steps):
         audio = _batch(train, step)

@@ -1,0 +1,75 @@
+"""Live sound when packets are lost: ours, ours with silence in the gaps, and Opus with its own concealment."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+from fsqcodec.codec import Codec
+from fsqcodec.live import Decoder, Encoder
+from numpy.typing import NDArray
+
+from ..metrics import align, score
+
+Samples = NDArray[np.float32]
+_MEASURES = ("PESQ-WB", "ViSQOL")
+
+
+def losses(count: int, percent: float, burst: int, seed: int) -> NDArray[np.bool_]:
+    """Which of `count` packets are lost, in runs of `burst`; the first one never is."""
+    starts = np.random.default_rng(seed).random(count) < percent / 100 / burst
+    lost: NDArray[np.bool_] = np.convolve(starts, np.ones(burst))[:count] > 0
+    lost[:1] = False
+    return lost
+
+
+def measure(
+    codec: Codec, clip: Samples, frames: int, percent: float, burst: int, seed: int
+) -> dict[str, float]:
+    """PESQ-WB and ViSQOL of a clip (n,) in packets of `frames` latent frames, some of them lost.
+
+    Opus (libopus by `opuslib`, where both are installed) gets packets as long, at the bitrate that ours take with their heads.
+    """
+    sender, receiver = Encoder(codec, frames), Decoder(codec)
+    packets = sender.push(clip) + sender.flush()
+    lost = losses(len(packets), percent, burst, seed)
+    heard = [receiver.push(p) for p, gone in zip(packets, lost, strict=True) if not gone]
+    made_up = _fit(np.concatenate([*heard, receiver.flush()]), len(clip))
+    gaps = _fit(np.repeat(lost, frames * codec.model.config.frame), len(clip))
+    versions = {"": made_up, ", silence": np.where(gaps, np.float32(0), made_up)}
+    kbps = sum(map(len, packets)) * 8 / len(clip) * codec.sample_rate / 1000
+    found = {"lost_%": 100 * float(lost.mean()), "kbps": kbps}
+    if find_spec("opuslib"):
+        milliseconds = round(1000 * frames / codec.frame_rate)
+        versions[", Opus"], found["kbps, Opus"] = _opus(clip, codec.sample_rate, kbps, milliseconds, lost)
+    for name, version in versions.items():
+        scores = score(version, clip, codec.sample_rate)
+        found |= {f"{key}{name}": scores[key] for key in _MEASURES if key in scores}
+    return found
+
+
+def _opus(
+    clip: Samples, sample_rate: int, kbps: float, milliseconds: int, lost: NDArray[np.bool_]
+) -> tuple[Samples, float]:
+    """A clip through libopus with lost packets concealed by it, aligned, and the bitrate that it took."""
+    import opuslib
+    import opuslib.api.decoder as low
+
+    size = sample_rate * milliseconds // 1000
+    encoder = opuslib.Encoder(sample_rate, 1, opuslib.APPLICATION_VOIP)
+    encoder.bitrate = round(kbps * 1000)
+    decoder = opuslib.Decoder(sample_rate, 1)
+    pcm = np.clip(np.rint(np.pad(clip, (0, -len(clip) % size)) * 32767), -32768, 32767).astype(np.int16)
+    heard, spent = [], 0
+    for number, part in enumerate(pcm.reshape(-1, size)):
+        packet = encoder.encode(part.tobytes(), size)
+        spent += len(packet)
+        gone = number < len(lost) and lost[number]
+        data = (None, 0) if gone else (packet, len(packet))  # no packet asks libopus for concealment
+        heard.append(low.decode(decoder.decoder_state, *data, size, False, channels=1))
+    back = np.frombuffer(b"".join(heard), np.int16).astype(np.float32) / np.float32(32768)
+    return align(back, clip)[0], spent * 8 / len(clip) * sample_rate / 1000
+
+
+def _fit(x: NDArray[np.generic], length: int) -> NDArray[np.generic]:
+    return np.pad(x[:length], (0, max(0, length - len(x))))
