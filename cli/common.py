@@ -33,6 +33,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace file
 Jobs = Annotated[int, typer.Option(min=1, help="Files worked on at once, a process each.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what each file became.")]
+Engine = Annotated[
+    str, typer.Option(help="What runs the networks: torch, or onnx (faster for short packets).")
+]
 PictureModel = Annotated[str, typer.Option(help="Model for pictures and video.")]
 DEFAULT_MODEL, DEFAULT_PICTURE_MODEL = "speech-24k", "visual"
 
@@ -251,3 +254,15 @@ def load_codec(name: str) -> Any:
 
     torch.set_num_threads(1)
     return load(name)
+
+
+@cache
+def load_live(name: str, engine: str) -> Any:
+    """A model for live sound, with its networks run by `torch` or `onnx`."""
+    if engine not in ("torch", "onnx"):
+        raise typer.BadParameter(f"{engine!r} is not torch or onnx", param_hint="--engine")
+    if engine == "torch":
+        return load_codec(name)
+    from fsqcodec.export import with_onnx
+
+    return with_onnx(load_codec(name))

@@ -12,6 +12,7 @@ from . import (
     decode,
     encode,
     evaluate,
+    export,
     finetune,
     info,
     models,
@@ -40,6 +41,7 @@ app.command("models")(models.models)
 app.command("tokens")(tokens.tokens)
 app.command("stream")(stream.stream)
 app.command("serve")(serve.serve)
+app.command("export")(export.export)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 app.add_typer(corpus.app, name="corpus")

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import DEFAULT_MODEL, Model, console, load_codec
+from .common import DEFAULT_MODEL, Engine, Model, console, load_live
 
 _FRAMES = 2
 """Latent frames in a packet: 40 ms."""
@@ -36,6 +36,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
     loss: Annotated[float, typer.Option(min=0, max=90, help="Per cent of the packets that are lost.")] = 0.0,
     most: Annotated[int, typer.Option(min=1, max=200, help="People in the room at most.")] = 8,
+    engine: Engine = "torch",
     model: Model = DEFAULT_MODEL,
 ) -> None:
     """Open a room for talking: a page that records, sends, receives and plays in the browser.
@@ -49,7 +50,7 @@ def serve(
     from aiohttp import web
 
     async def run() -> None:
-        runner = web.AppRunner(application(load_codec(model), loss, most))
+        runner = web.AppRunner(application(load_live(model, engine), loss, most))
         await runner.setup()
         site = web.TCPSite(runner, host, port)
         await site.start()

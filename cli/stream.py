@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import DEFAULT_MODEL, Model, Overwrite, console, load_codec, open_target
+from .common import DEFAULT_MODEL, Engine, Model, Overwrite, console, load_live, open_target
 
 _LARGEST = 2048
 """Bytes of a datagram at most; packets of live sound are far smaller."""
@@ -30,6 +30,7 @@ def stream(
     patience: Annotated[int, typer.Option(min=0, max=20, help="Packets that the receiver waits for.")] = 0,
     fast: Annotated[bool, typer.Option("--fast", help="Send as fast as possible, not in real time.")] = False,
     seed: Annotated[int, typer.Option(help="Of the losses.")] = 0,
+    engine: Engine = "torch",
     model: Model = DEFAULT_MODEL,
     overwrite: Overwrite = False,
 ) -> None:
@@ -43,7 +44,7 @@ def stream(
     from fsqcodec import Decoder, Encoder
     from fsqcodec.media import AudioFacts, AudioReader, AudioWriter
 
-    codec = load_codec(model)
+    codec = load_live(model, engine)
     frames = max(1, round(packet * codec.frame_rate / 1000))
     stages = None
     if kbps is not None:

@@ -1,0 +1,78 @@
+"""ONNX graphs give what torch gives, for any batch and block, and stream with state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsqcodec
+import numpy as np
+import onnxruntime
+import pytest
+from fsqcodec.codec import Codec
+from fsqcodec.export import with_onnx
+from numpy.typing import NDArray
+from test_cli import call
+
+Samples = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("onnx")
+    call("export", "speech-24k", place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def fast(codec: Codec, folder: Path) -> Codec:
+    return with_onnx(codec, folder)
+
+
+def test_graphs_explain_themselves(folder: Path) -> None:
+    session = onnxruntime.InferenceSession(str(folder / "encoder.onnx"), providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    assert names[0] == "samples"
+    assert all(name.startswith("past ") for name in names[1:])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_a_live_stream_is_the_same_by_both(codec: Codec, fast: Codec, speech: Samples, frames: int) -> None:
+    heard, tokens = [], []
+    for engine in (codec, fast):
+        sender, receiver = fsqcodec.Encoder(engine, frames), fsqcodec.Decoder(codec)
+        packets = sender.push(speech) + sender.flush()
+        tokens.append(packets)
+        heard.append(np.concatenate([*map(receiver.push, packets), receiver.flush()]))
+    by_onnx = fsqcodec.Decoder(fast)
+    again = np.concatenate([*map(by_onnx.push, tokens[0]), by_onnx.flush()])
+    assert np.abs(again - heard[0]).max() < 1e-3
+    # Latents on borders of cells may fall to the other side; what is heard is as near to the original.
+    error = [np.square(y[: len(speech)] - speech).sum() for y in heard]
+    assert error[1] == pytest.approx(error[0], rel=0.02)
+
+
+def test_state_can_be_kept_and_batches_run(codec: Codec, fast: Codec, speech: Samples) -> None:
+    sender = fsqcodec.Encoder(fast, 2)
+    sender.push(speech[:9600])
+    state = sender.snapshot()
+    expected = sender.push(speech[9600:19200])
+    sender.restore(state)
+    assert sender.push(speech[9600:19200]) == expected
+    batch, plain = fsqcodec.BatchEncoder(fast, 3), fsqcodec.BatchEncoder(codec, 3)
+    blocks = np.stack(
+        [speech[: batch.samples], speech[5000 : 5000 + batch.samples], speech[: batch.samples] * 0]
+    )
+    batch.push(blocks)
+    batch.reset(1)
+    assert len(batch.push(blocks)) == len(plain.push(blocks)) == 3
+
+
+def test_the_stream_command_takes_an_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    from conftest import SPEECH
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = call("stream", SPEECH, tmp_path / "heard.wav", "--fast", "--engine", "onnx")
+    assert b"kbit/s" in done.stderr
+    assert list(tmp_path.rglob("encoder.onnx"))
