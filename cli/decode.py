@@ -65,7 +65,7 @@ def decode(
 
     fsqcodec decode small/ --out-dir back/ --to .flac --jobs 2
 
-    fsqcodec decode clip.fsq clip.mp4
+    fsqcodec decode clip.fsq clip.mp4 --start 60 --duration 5
 
     fsqcodec decode talk.fsq - --kbps 1.5 | aplay
     """
@@ -85,7 +85,6 @@ def decode_file(
     keep_going: bool, sample_format: str, overwrite: bool, quiet: bool,
 ) -> str:  # fmt: skip
     """Decode one file; returns a line that says what came of it."""
-    from fsqcodec.errors import MediaError
     from fsqcodec.media import AudioFacts, AudioWriter
     from fsqcodec.reader import Reader, survey
     from fsqcodec.visual.header import VisualHeader
@@ -101,11 +100,9 @@ def decode_file(
             file.seek(0)
         reader = Reader(file, name, keep_going)
         if isinstance(reader.header, VisualHeader):
-            if start or duration is not None:
-                raise MediaError(
-                    f"{name}: --start and --duration cut sound only so far; decode the whole video"
-                )
-            return decode_pictures(task, progress, reader, target, picture_model, model, stages, quiet)
+            return decode_pictures(
+                task, progress, reader, target, picture_model, model, stages, start, duration, quiet
+            )
         codec = load_codec(model)
         header = codec.check(reader)
         suffix = ".wav" if task.target == "-" else Path(task.target).suffix.lower()

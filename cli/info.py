@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .common import open_source
+from .common import DEFAULT_PICTURE_MODEL, PictureModel, load_codec, open_source
 
 
 def info(
@@ -18,9 +18,20 @@ def info(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Count what is intact of a damaged file.")
     ] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Bits of every frame of a video too; the prior runs for that.")
+    ] = False,
+    picture_model: PictureModel = DEFAULT_PICTURE_MODEL,
 ) -> None:
     """Show model, streams, duration, bits of each layer and hashes of .fsq files. No network runs."""
     facts = [describe(name, keep_going) for name in files]
+    if frames:
+        facts = [
+            fact | {"frame_bits": frame_bits(fact["file"], picture_model)}
+            if fact["kind"] == "video"
+            else fact
+            for fact in facts
+        ]
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
@@ -32,6 +43,10 @@ def info(
                     stages = f"stages {layer['stages'][0]}–{layer['stages'][1]}"
                     table.add_row(stages if layer["stages"][1] else "side information",
                                   f"{layer['bytes']} bytes, {layer['kbps']:.3f} kbit/s, sum {layer['kbps_so_far']:.3f}")  # fmt: skip
+            elif key == "frame_bits":
+                for start in range(0, len(value), 8):
+                    row = "  ".join(f"{bits:8.0f}" for bits in value[start : start + 8])
+                    table.add_row(f"bits of frames {start}–{min(len(value), start + 8) - 1}", row)
             elif key != "file":
                 table.add_row(
                     key.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value)
@@ -79,3 +94,23 @@ def describe(name: str, keep_going: bool = False) -> dict[str, Any]:
             "packet_seconds": header.span(header.packet_frames),
         }  # fmt: skip
     return fact | {"layers": layers}
+
+
+def frame_bits(name: str, picture_model: str) -> list[int]:
+    """Bits of every frame of a video, by the prior.
+
+    Raises:
+        BitstreamError: it is damaged.
+        ModelError: it was made with another model.
+    """
+    from fsqcodec.errors import MediaError
+    from fsqcodec.reader import Reader
+
+    if name == "-":
+        raise MediaError("standard input: --frames reads a file twice; name one")
+    codec = load_codec(picture_model)
+    with open_source(name) as file:
+        reader = Reader(file, name)
+        header = codec.check(reader)
+        groups = (packet for packet in reader if packet.stream == 0)
+        return [round(bits) for packet in groups for bits in codec.frame_bits(packet, header)]

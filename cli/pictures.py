@@ -56,6 +56,7 @@ def encode_pictures(
     """Encode one picture or video; returns a line that says what came of it."""
     from fsqcodec.film import SOUND_KBPS, carried_sound, coded_sound, encode_film, no_sound, read_sound
     from fsqcodec.frames import FrameReader
+    from fsqcodec.media import has_sound
 
     with open_target(task.target, overwrite) as target, on_disk(task.source) as path, FrameReader(path, task.source) as reader:  # fmt: skip
         codec, facts = load_codec(model), reader.facts
@@ -71,7 +72,7 @@ def encode_pictures(
         if bpp is not None:
             kbps = bpp * elements * (1.0 if facts.still else float(facts.frame_rate)) / 1000
         sound = no_sound()
-        if not facts.still and audio == "copy" and _has_sound(path):
+        if not facts.still and audio == "copy" and has_sound(path):
             sound = carried_sound(path)
         elif not facts.still and audio == "speech":
             spoken = load_codec(audio_model)
@@ -95,20 +96,9 @@ def encode_pictures(
     )
 
 
-def _has_sound(path: str) -> bool:
-    from fsqcodec.errors import MediaError
-    from fsqcodec.media import AudioReader
-
-    try:
-        AudioReader(path).close()
-    except MediaError:
-        return False
-    return True
-
-
 def decode_pictures(
     task: Task, progress: Any, reader: Any, target: IO[bytes], model: str, audio_model: str,
-    stages: int | None, quiet: bool,
+    stages: int | None, start: float, duration: float | None, quiet: bool,
 ) -> str:  # fmt: skip
     """Decode an open file of pictures into an open target; returns a line that says what came of it."""
     from fsqcodec.errors import MediaError
@@ -122,6 +112,8 @@ def decode_pictures(
     suffix = Path(task.target).suffix.lower() if task.target != "-" else ".png" if header.still else ".y4m"
     if suffix in STILLS and not header.still:
         raise MediaError(f"{name}: is a video; name a video file such as .mp4 or .mkv")
+    if header.still and (start or duration is not None):
+        raise MediaError(f"{name}: is a picture; --start and --duration cut sound and video")
     if header.still and suffix not in STILLS:
         raise MediaError(f"{name}: is a picture; name an image file: {', '.join(STILLS)}")
     decoder = FilmDecoder(load_codec(model), reader)
@@ -138,7 +130,7 @@ def decode_pictures(
             console.print(f"{name}: sound is left out when reading from a pipe", markup=False)
         if progress:
             progress.start(Path(task.source).name, header.frames, "frames")
-        count = decoder.movie(target, suffix, stages, progress.advance if progress else None)
+        count = decoder.movie(target, suffix, stages, progress.advance if progress else None, start, duration)
     if (decoder.lost or reader.lost) and not quiet:
         console.print(
             f"{name}: {decoder.lost} damaged groups and {reader.lost} bytes were skipped", markup=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,12 +15,12 @@ from .codec import Codec, Encoded
 from .container import Packet, Writer, read_varint, unzigzag, varint, zigzag
 from .errors import BitstreamError, MediaError
 from .frames import Frame, FrameReader
-from .media import AudioFacts, AudioReader, Samples
+from .media import AudioFacts, Samples, has_sound
 from .movie import MovieWriter, carried_facts
 from .reader import AnyHeader, Reader
 from .stills import encode_still
 from .visual.codec import GROUP, VisualCodec
-from .visual.header import VisualHeader
+from .visual.header import Side, VisualHeader
 
 DEFAULT_QUALITY = 5
 SOUND_KBPS = 6.0
@@ -222,15 +223,30 @@ class FilmDecoder:
         raise self.reader.error(self.reader.position, "holds no picture")
 
     def movie(
-        self, target: IO[bytes], suffix: str, stages: int | None = None, step: Step | None = None
-    ) -> int:
-        """Write a video file and return its number of frames."""
+        self, target: IO[bytes], suffix: str, stages: int | None = None, step: Step | None = None,
+        start: float = 0.0, duration: float | None = None,
+    ) -> int:  # fmt: skip
+        """Write a video file and return its number of frames.
+
+        Args:
+            target: a binary file.
+            suffix: its extension.
+            stages: decode from at most this many.
+            step: told of frames done.
+            start: seconds from the first frame; groups before are not decoded. The part begins at time 0.
+            duration: seconds; to the end when None.
+
+        Raises:
+            BitstreamError: a packet is damaged, or nothing lies between start and end.
+            MediaError: the format cannot be written.
+        """
         header = self.codec.check(self.reader)
+        part = _Part(start, duration, header.tick)
         writer = MovieWriter(target, suffix, header.width, header.height, header.tick, header.frame_rate, header.tags,
                              self.sound[0] if self.sound else None, header.carried)  # fmt: skip
-        blocks = self.sound[1] if self.sound and writer.track else iter(())
+        blocks = part.cut(*self.sound) if self.sound and writer.track else iter(())
         count, origin = 0, None
-        for frame in self.frames(header, stages, writer):
+        for frame in self.frames(header, stages, writer, part):
             origin = frame.time if origin is None else origin
             writer.write(frame.picture, frame.time)
             count += 1
@@ -241,24 +257,32 @@ class FilmDecoder:
                 step(1)
         for block in blocks:
             writer.write_sound(block)
+        if not count and not part.whole:
+            raise self.reader.error(0, f"no frame from {start:g} s on within what was asked for")
         writer.close()
         return count
 
     def frames(
-        self, header: VisualHeader, stages: int | None = None, writer: MovieWriter | None = None
-    ) -> Iterator[Frame]:
-        """Frames in order; carried sound goes to `writer` on the way.
+        self, header: VisualHeader, stages: int | None = None, writer: MovieWriter | None = None,
+        part: _Part | None = None,
+    ) -> Iterator[Frame]:  # fmt: skip
+        """Frames in order, of a part only if one is given; carried sound goes to `writer` on the way.
 
         Raises:
             BitstreamError: a packet is damaged, and the reader does not keep going.
         """
+        part = part or _Part(0.0, None, header.tick)
         for packet in self.reader:
             if packet.stream:
                 if header.carried and writer:
-                    _carry(packet, writer)
+                    _carry(packet, writer, part, Fraction(*header.carried["tick"]))
                 continue
             try:
-                yield from self.codec.decode_group(packet, header, stages)
+                where = part.place(packet)
+                if where > 0:
+                    return
+                if where == 0:
+                    yield from part.within(self.codec.decode_group(packet, header, stages))
             except BitstreamError as error:
                 if not self.reader.keep_going:
                     raise self.reader.error(
@@ -267,26 +291,71 @@ class FilmDecoder:
                 self.lost += 1
 
 
-def _carry(packet: Packet, writer: MovieWriter) -> None:
+class _Part:
+    """A stretch of a film, `start` seconds after its first frame, `duration` long."""
+
+    def __init__(self, start: float, duration: float | None, tick: Fraction) -> None:
+        self.whole = not start and duration is None
+        self.start, self.end = start, float("inf") if duration is None else start + duration
+        self._tick = tick
+        self.origin: int | None = None
+        """Time of the film's first frame, in ticks."""
+
+    def place(self, packet: Packet) -> int:
+        """-1 when a group ends before the part begins, 1 when it begins after its end, otherwise 0.
+
+        Raises:
+            BitstreamError: its times cannot be read.
+        """
+        if self.whole:
+            return 0
+        try:
+            times = Side.unpack(packet.layers[0], packet.frames).times
+        except ValueError as error:
+            raise BitstreamError(f"side information: {error}") from None
+        self.origin = times[0] if self.origin is None else self.origin
+        first, last = (float((time - self.origin) * self._tick) for time in (times[0], times[-1]))
+        return -1 if last < self.start else int(first >= self.end)
+
+    def within(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Those of the frames that lie in the part, their times from its beginning on."""
+        if self.whole:
+            yield from frames
+            return
+        assert self.origin is not None
+        begin = self.origin + round(Fraction(self.start) / self._tick)
+        for frame in frames:
+            if begin <= frame.time and (frame.time - self.origin) * self._tick < self.end:
+                yield replace(frame, time=frame.time - begin)
+
+    def cut(self, facts: AudioFacts, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        """The part of blocks of samples that begin with the film."""
+        at, begin = 0, round(self.start * facts.sample_rate)
+        end = None if self.end == float("inf") else round(self.end * facts.sample_rate)
+        for block in blocks:
+            piece = block[:, max(0, begin - at) : None if end is None else max(0, end - at)]
+            at += block.shape[1]
+            if piece.shape[1]:
+                yield piece
+            if end is not None and at >= end:
+                return
+
+
+def _carry(packet: Packet, writer: MovieWriter, part: _Part, tick: Fraction) -> None:
     side, data = packet.layers[0], b"".join(packet.layers[1:])
     try:
         time, at = read_varint(side, 0, 1 << 60)
         duration, _ = read_varint(side, at, 1 << 48)
     except ValueError as error:
         raise BitstreamError(f"sound: {error}") from None
-    writer.carry(data, unzigzag(time), duration)
+    seconds = unzigzag(time) * tick
+    if part.whole or part.start <= seconds < part.end:
+        writer.carry(data, unzigzag(time) - round(Fraction(part.start) / tick), duration)
 
 
 def read_sound(path: str | Path, codec: Codec, kbps: float) -> Encoded | None:
     """Tokens of a video's sound at a bitrate; None where it has none."""
-    try:
-        with AudioReader(path, codec.sample_rate) as reader:
-            facts = reader.facts
-            encoded = codec.encode_blocks(
-                reader, facts.channels, facts.sample_rate, lambda: reader.samples_in
-            )
-    except MediaError as error:
-        if "no audio stream" in str(error):
-            return None
-        raise
-    return codec.limit(encoded, kbps=kbps * facts.channels) if encoded.samples else None
+    if not has_sound(path):
+        return None
+    encoded = replace(codec.encode_media(path), tags={})
+    return codec.limit(encoded, kbps=kbps * len(encoded.tokens)) if encoded.samples else None

@@ -40,6 +40,15 @@ class AudioFacts:
     """Title, artist, … as the file names them, lower-case keys."""
 
 
+def has_sound(path: str | Path) -> bool:
+    """Whether a media file has an audio stream."""
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            return bool(container.streams.audio)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+
+
 class AudioReader:
     """The first audio stream of a media file, as float32 samples.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -142,3 +144,52 @@ def test_errors_name_the_file_and_the_remedy(clip: Path, tmp_path: Path) -> None
     (tmp_path / "bad.png").write_bytes((tmp_path / "p.png").read_bytes()[:60])
     assert b"bad.png" in call("encode", tmp_path / "bad.png", tmp_path / "bad.fsq", code=1).stderr
     assert not (tmp_path / "bad.fsq").exists()
+
+
+def test_a_part_of_a_video_begins_at_zero(clip: Path, tmp_path: Path) -> None:
+    call("encode", clip, tmp_path / "c.fsq", "--quality", 3)
+    call("encode", clip, tmp_path / "copy.fsq", "--quality", 3, "--audio", "copy")
+    call("decode", tmp_path / "c.fsq", tmp_path / "whole.mkv")
+    whole = [float(t) for t in times_of(tmp_path / "whole.mkv")]
+    wanted = [t - 0.1 for t in whole if 0.1 <= t - whole[0] < 0.25]
+    for name in ("c", "copy"):
+        call("decode", tmp_path / f"{name}.fsq", tmp_path / f"{name}.mkv", "--start", 0.1, "--duration", 0.15)
+        assert [float(t) for t in times_of(tmp_path / f"{name}.mkv")] == pytest.approx(wanted, abs=0.002)
+        with av.open(str(tmp_path / f"{name}.mkv")) as container:
+            sound = container.streams.audio[0]
+            samples = sum(frame.samples for frame in container.decode(sound))
+            assert samples / sound.rate == pytest.approx(0.15, abs=0.001 if name == "c" else 0.06)
+    done = call("decode", tmp_path / "c.fsq", tmp_path / "late.mkv", "--start", 60, code=1)
+    assert b"no frame from 60 s on" in done.stderr
+    assert not (tmp_path / "late.mkv").exists()
+
+
+def test_info_counts_the_bits_of_every_frame(clip: Path, tmp_path: Path) -> None:
+    call("encode", clip, tmp_path / "c.fsq", "--quality", 4, "--audio", "none")
+    facts = json.loads(call("info", tmp_path / "c.fsq", "--frames", "--json").stdout)[0]
+    layers = sum(layer["bytes"] for layer in facts["layers"][1:])
+    assert len(facts["frame_bits"]) == 12
+    assert sum(facts["frame_bits"]) / 8 == pytest.approx(layers, rel=0.01, abs=30)
+    assert b"bits of frames" in call("info", tmp_path / "c.fsq", "--frames").stdout
+
+
+def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
+    peaks = {}
+    for frames in (100, 500):
+        write_video(tmp_path / f"{frames}.mp4", frames, size=(64, 96))
+        for work, command in {
+            "encode": ("encode", tmp_path / f"{frames}.mp4", tmp_path / f"{frames}.fsq", "--quality", 2, "--audio", "none"),
+            "decode": ("decode", tmp_path / f"{frames}.fsq", tmp_path / f"{frames}.mkv"),
+        }.items():  # fmt: skip
+            code = (
+                "import resource, sys; from fsqcodec.cli.main import main\n"
+                "try: main(sys.argv[1:])\n"
+                "except SystemExit as end: assert not end.code, end.code\n"
+                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", code, *map(str, command)], capture_output=True, check=True
+            )
+            peaks[work, frames] = int(done.stdout)
+    for work in ("encode", "decode"):
+        assert peaks[work, 500] < 1.05 * peaks[work, 100]

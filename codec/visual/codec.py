@@ -142,19 +142,40 @@ class VisualCodec:
             alpha = self._alpha(side, header, packet.frames)
         except ValueError as error:
             raise BitstreamError(f"side information: {error}") from None
-        wanted = min(stages or header.stages, header.stages)
-        decoders = [rangecoder.decoder(m) for m in packet.layers[1 : 1 + -(-wanted // per_layer)]]
-        size = (-(-header.height // STRIDE), -(-header.width // STRIDE))
-
-        def digits() -> Iterator[Tensor]:
-            before: Tensor | None = None
-            for _ in range(packet.frames):
-                before = self.prior.decode(decoders, *size, before, side.quality - 1)
-                yield before
-
-        pictures = _ahead(lambda d: self.synthesise(d, side.quality, header.height, header.width), digits())
+        layers = -(-min(stages or header.stages, header.stages) // per_layer)
+        digits = self._digits(packet, header, side.quality - 1, layers)
+        pictures = _ahead(lambda d: self.synthesise(d, side.quality, header.height, header.width), digits)
         for i, picture in enumerate(pictures):
             yield Frame(picture, side.times[i], None if alpha is None else alpha[i])
+
+    def _digits(
+        self, packet: Packet, header: VisualHeader, quality: int, layers: int | None = None
+    ) -> Iterator[Tensor]:
+        """Digits of a packet's frames, of all layers that it has or of the first."""
+        messages = packet.layers[1:] if layers is None else packet.layers[1 : 1 + layers]
+        decoders = [rangecoder.decoder(message) for message in messages]
+        size = (-(-header.height // STRIDE), -(-header.width // STRIDE))
+        before: Tensor | None = None
+        for _ in range(packet.frames):
+            before = self.prior.decode(decoders, *size, before, quality)
+            yield before
+
+    def frame_bits(self, packet: Packet, header: VisualHeader) -> list[float]:
+        """Bits of every frame of a packet, by the prior; together they are the packet's layers within some bytes.
+
+        Raises:
+            BitstreamError: a layer is damaged.
+        """
+        try:
+            quality = Side.unpack(packet.layers[0], packet.frames).quality - 1
+        except ValueError as error:
+            raise BitstreamError(f"side information: {error}") from None
+        found, before = [], None
+        for digits in self._digits(packet, header, quality):
+            bits = self.prior.bits(digits, before, quality)
+            found.append(float(bits[: len(packet.layers) - 1].sum()))
+            before = digits
+        return found
 
     @staticmethod
     def _alpha(side: Side, header: VisualHeader, frames: int) -> NDArray[np.uint8] | None:
