@@ -190,7 +190,12 @@ def loss(
 def pictures(
     clips: Clips, model: Model = DEFAULT_PICTURE_MODEL, quality: int = 5, as_json: Json = False
 ) -> None:
-    """Frames a second of the picture model on both cores, tokens and coder included, on the first frames of each clip."""
+    """Frames a second of the picture model on both cores, tokens and coder included, and the process's peak memory so far.
+
+    On the first 32 frames of each clip.
+    """
+    import resource
+
     from fsqcodec.frames import FrameReader
 
     from .common import load_codec
@@ -210,7 +215,8 @@ def pictures(
         end = time.perf_counter()
         rows.append({"clip": file.name, "width": width, "height": height, "frames": len(frames),
                      "bpp": sum(map(len, packet.layers)) * 8 / width / height / len(frames),
-                     "encode_fps": len(frames) / (middle - begin), "decode_fps": len(frames) / (end - middle)})  # fmt: skip
+                     "encode_fps": len(frames) / (middle - begin), "decode_fps": len(frames) / (end - middle),
+                     "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6})  # fmt: skip
     _show("Pictures and video", rows, as_json)
 
 

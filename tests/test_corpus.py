@@ -11,16 +11,21 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 import webdataset
 from conftest import SPEECH
 from fsqcodec.codec import Codec
-from fsqcodec.errors import ConfigError
+from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.train import corpus
+from fsqcodec.train.config import DataConfig, PriorConfig, Source
+from fsqcodec.train.data import Crops
+from fsqcodec.train.fit_prior import PriorTrainer
 from fsqcodec.train.items import list_items
 from test_cli import call
 
@@ -119,3 +124,30 @@ def test_other_sources_need_another_folder(codec: Codec, tmp_path: Path) -> None
     (tmp_path / "twice.txt").write_text("in/voice0/a.000.wav\nin/voice0/a.000.wav\n")
     with pytest.raises(ConfigError, match="tokenize them apart"):
         corpus.plan([str(tmp_path / "twice.txt")], 2)
+
+
+def test_training_reads_shards_of_media_and_of_tokens(codec: Codec, tmp_path: Path) -> None:
+    keys = _write_corpus(tmp_path / "in", 6)
+    with tarfile.open(tmp_path / "raw.tar", "w") as tar:
+        for key in sorted(keys):
+            tar.add(tmp_path / "in" / key, key)
+    packed, plain = (
+        Crops(
+            DataConfig([Source(str(tmp_path / name))], cache=str(tmp_path / "cache")), 24000, 4800, 4, 0.5, 7
+        )
+        for name in ("raw.tar", "in")
+    )
+    assert packed.seconds == plain.seconds
+    for i in range(5):
+        assert torch.equal(packed[i]["audio"], plain[i]["audio"])
+    call("corpus", "tokenize", tmp_path / "raw.tar", "--out", tmp_path / "shards", "--per-shard", 2)
+    config = PriorConfig(str(tmp_path / "run"), "speech-24k", DataConfig([]), shards=str(tmp_path / "shards"),
+                         frames=8, steps=2, batch=2, mixed_precision="no")  # fmt: skip
+    trainer = PriorTrainer(config, lambda _: None)
+    assert trainer.tokens.shape == (6 * 3, 8, codec.stages)
+    expected = codec.encode_media(tmp_path / "in" / sorted(keys)[0]).tokens[0, :, :8].T
+    assert any(np.array_equal(piece, expected) for piece in trainer.tokens.numpy())
+    assert np.isfinite(trainer.train_step())
+    call("corpus", "tokenize", tmp_path / "raw.tar", "--out", tmp_path / "few", "--stages", 3)
+    with pytest.raises(ModelError, match="not all stages"):
+        PriorTrainer(replace(config, shards=str(tmp_path / "few")), lambda _: None)
