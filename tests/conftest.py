@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsqcodec
 import numpy as np
@@ -51,3 +54,32 @@ def small_model() -> AudioModel:
         fine_channels=16, coarse_channels=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), groups=3, stages=4
     )
     return AudioModel(config).eval()
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens a headless Chromium with further flags; without one the test is skipped."""
+    place, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not place or not driver:
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    opened = []
+
+    def open_browser(*flags: str) -> Any:
+        options = Options()
+        options.binary_location = place
+        always = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+                  "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+                  f"--user-data-dir={tmp_path}/browser")  # fmt: skip
+        for flag in (*always, *flags):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        opened.append(webdriver.Chrome(options=options, service=Service(driver)))
+        return opened[-1]
+
+    yield open_browser
+    for browser in opened:
+        browser.quit()

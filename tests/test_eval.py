@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,72 +83,56 @@ def test_statistics() -> None:
     assert compare({"rows": []}, {"rows": []}) == []
 
 
-def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs Debian's chromium and chromium-driver")
+def test_the_page_in_a_browser(report: Path, chromium: Callable[..., Any]) -> None:
     from axe_selenium_python import Axe
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import WebDriverWait
 
-    options = Options()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync", "--window-size=1280,900",
-                 "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={tmp_path}"):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        browser.get((report / "report.html").as_uri())
-        WebDriverWait(browser, 60).until(
-            lambda b: b.execute_script("return document.documentElement.dataset.ready")
-        )
-        assert len(browser.find_elements(By.CSS_SELECTOR, ".plot .main-svg")) >= 6
-        head = browser.find_element(By.CSS_SELECTOR, "#sound th:nth-child(2) button")
-        column = "return [...document.querySelectorAll('#sound tbody tr')].map(r => parseFloat(r.cells[1].textContent))"
-        for ordered in (sorted, lambda x: sorted(x, reverse=True)):
-            head.click()
-            assert browser.execute_script(column) == ordered(browser.execute_script(column))
-        player = browser.find_element(By.CSS_SELECTOR, ".player[role=group]")
-        browser.execute_script("arguments[0].focus()", player)
-        player.send_keys(Keys.SPACE)
-        WebDriverWait(browser, 20).until(lambda _: player.get_attribute("data-playing") == "true")
-        player.send_keys("2")
-        assert player.get_attribute("data-current") == "1"
-        player.send_keys(Keys.SPACE)
-        assert player.get_attribute("data-playing") == "false"
-        wipe = browser.find_element(By.CSS_SELECTOR, "input[aria-label^=Wipe]")
-        assert wipe.is_displayed()
-        pair = browser.find_element(By.CSS_SELECTOR, ".player[aria-label^=Videos]")
-        videos = pair.find_elements(By.TAG_NAME, "video")
-        browser.execute_script("arguments[0].scrollIntoView(); arguments[0].focus()", pair)
-        pair.send_keys("2")
-        WebDriverWait(browser, 20).until(
-            lambda b: b.execute_script("return arguments[0].readyState >= 2", videos[1])
-        )
-        pair.send_keys(Keys.SPACE)
-        WebDriverWait(browser, 20).until(lambda _: pair.get_attribute("data-playing") == "true")
-        pair.send_keys(Keys.SPACE)
-        WebDriverWait(browser, 20).until(lambda _: pair.get_attribute("data-playing") == "false")
-        places = [browser.execute_script("return arguments[0].currentTime", video) for video in videos]
-        assert abs(places[0] - places[1]) < 0.05
-        axe = Axe(browser)
-        axe.inject()
-        found = axe.run()
-        serious = [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")]
-        assert serious == [], json.dumps(found["violations"], indent=1)[:3000]
-        assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
-        browser.save_screenshot(str(report / "wide.png"))
-        browser.set_window_size(390, 800)
-        overflow = (
-            "return document.documentElement.scrollWidth - window.innerWidth"  # plots follow after a moment
-        )
-        WebDriverWait(browser, 20).until(lambda b: b.execute_script(overflow) <= 0)
-        browser.save_screenshot(str(report / "narrow.png"))
-    finally:
-        browser.quit()
+    browser = chromium("--window-size=1280,900")
+    browser.get((report / "report.html").as_uri())
+    WebDriverWait(browser, 60).until(
+        lambda b: b.execute_script("return document.documentElement.dataset.ready")
+    )
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot .main-svg")) >= 6
+    head = browser.find_element(By.CSS_SELECTOR, "#sound th:nth-child(2) button")
+    column = "return [...document.querySelectorAll('#sound tbody tr')].map(r => parseFloat(r.cells[1].textContent))"
+    for ordered in (sorted, lambda x: sorted(x, reverse=True)):
+        head.click()
+        assert browser.execute_script(column) == ordered(browser.execute_script(column))
+    player = browser.find_element(By.CSS_SELECTOR, ".player[role=group]")
+    browser.execute_script("arguments[0].focus()", player)
+    player.send_keys(Keys.SPACE)
+    WebDriverWait(browser, 20).until(lambda _: player.get_attribute("data-playing") == "true")
+    player.send_keys("2")
+    assert player.get_attribute("data-current") == "1"
+    player.send_keys(Keys.SPACE)
+    assert player.get_attribute("data-playing") == "false"
+    wipe = browser.find_element(By.CSS_SELECTOR, "input[aria-label^=Wipe]")
+    assert wipe.is_displayed()
+    pair = browser.find_element(By.CSS_SELECTOR, ".player[aria-label^=Videos]")
+    videos = pair.find_elements(By.TAG_NAME, "video")
+    browser.execute_script("arguments[0].scrollIntoView(); arguments[0].focus()", pair)
+    pair.send_keys("2")
+    WebDriverWait(browser, 20).until(
+        lambda b: b.execute_script("return arguments[0].readyState >= 2", videos[1])
+    )
+    pair.send_keys(Keys.SPACE)
+    WebDriverWait(browser, 20).until(lambda _: pair.get_attribute("data-playing") == "true")
+    pair.send_keys(Keys.SPACE)
+    WebDriverWait(browser, 20).until(lambda _: pair.get_attribute("data-playing") == "false")
+    places = [browser.execute_script("return arguments[0].currentTime", video) for video in videos]
+    assert abs(places[0] - places[1]) < 0.05
+    axe = Axe(browser)
+    axe.inject()
+    found = axe.run()
+    serious = [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")]
+    assert serious == [], json.dumps(found["violations"], indent=1)[:3000]
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+    browser.save_screenshot(str(report / "wide.png"))
+    browser.set_window_size(390, 800)
+    overflow = (
+        "return document.documentElement.scrollWidth - window.innerWidth"  # plots follow after a moment
+    )
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(overflow) <= 0)
+    browser.save_screenshot(str(report / "narrow.png"))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -112,34 +111,18 @@ def test_a_full_room_says_so(room: str) -> None:
     asyncio.run(scene())
 
 
-def test_the_page_records_sends_receives_and_plays(room: str, tmp_path: Path) -> None:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs Debian's chromium and chromium-driver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
+def test_the_page_records_sends_receives_and_plays(room: str, chromium: Callable[..., Any]) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    options = Options()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--use-fake-ui-for-media-stream",
-                 "--use-fake-device-for-media-stream", "--autoplay-policy=no-user-gesture-required",
-                 f"--user-data-dir={tmp_path}"):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        browser.get(room + "?echo")
-        browser.find_element(By.ID, "join").click()
-        WebDriverWait(browser, 30).until(lambda b: b.find_element(By.ID, "state").text == "in the room")
-        WebDriverWait(browser, 30).until(lambda b: int(b.find_element(By.ID, "received").text) > 40)
-        loudest, until = 0.0, time.monotonic() + 20  # the fake device beeps once a second
-        while loudest < 0.01 and time.monotonic() < until:
-            value = browser.execute_script("return document.getElementById('theirs').value")
-            loudest = max(loudest, value)
-        assert loudest >= 0.01
-        assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
-    finally:
-        browser.quit()
+    browser = chromium("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    browser.get(room + "?echo")
+    browser.find_element(By.ID, "join").click()
+    WebDriverWait(browser, 30).until(lambda b: b.find_element(By.ID, "state").text == "in the room")
+    WebDriverWait(browser, 30).until(lambda b: int(b.find_element(By.ID, "received").text) > 40)
+    loudest, until = 0.0, time.monotonic() + 20  # the fake device beeps once a second
+    while loudest < 0.01 and time.monotonic() < until:
+        value = browser.execute_script("return document.getElementById('theirs').value")
+        loudest = max(loudest, value)
+    assert loudest >= 0.01
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []

@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import SPEECH
 from fsqcodec.errors import ConfigError
+from fsqcodec.train.augment import noise, place_in_room, put_behind
 from fsqcodec.train.config import DataConfig, Source, load_config
 from fsqcodec.train.data import Crops
 from fsqcodec.train.items import list_media
@@ -226,3 +227,25 @@ def test_losses_rank_what_the_ear_ranks(speech: np.ndarray) -> None:
         assert (near[name] < far[name]).all()
         assert far[name].mean() < silent[name].mean() + 0.1
     assert (same["mel"] == 0).all()
+
+
+def test_rooms_and_backgrounds_keep_the_voice(tmp_path: Path) -> None:
+    def crops(**settings: object) -> Crops:
+        config = DataConfig(
+            [Source(str(SPEECH))], cache=str(tmp_path), pitch=0, eq=0, gain_db=(0, 0), **settings
+        )  # type: ignore[arg-type]
+        return Crops(config, 24000, 24000, 4, 0.0, 3)
+
+    plain = [crops()[i]["audio"] for i in range(8)]
+    behind = [crops(background=1.0, backgrounds=[Source(str(SPEECH))])[i]["audio"] for i in range(8)]
+    room = [crops(room=1.0)[i]["audio"] for i in range(8)]
+    assert any(not torch.equal(a, b) for a, b in zip(plain, behind, strict=True))
+    rng = np.random.default_rng(0)
+    voice = torch.sin(torch.arange(24000) * 0.1)
+    for _ in range(20):
+        heard = put_behind(voice, noise(24000, rng), rng)
+        ratio = 10 * torch.log10(voice.square().mean() / (heard - voice).square().mean())
+        assert 4.9 < ratio < 25.1
+        assert torch.isfinite(place_in_room(voice, 24000, rng)).all()
+    assert torch.equal(put_behind(torch.zeros(100), noise(100, rng), rng), torch.zeros(100))
+    assert all(torch.isfinite(x).all() and x.abs().max() <= 1 for x in (*behind, *room))

@@ -38,6 +38,12 @@ class DataConfig:
     """Share of the crops whose pitch and tempo are shifted by up to three semitones."""
     eq: float = 0.2
     """Share of the crops that go through a random gentle equaliser."""
+    room: float = 0.0
+    """Share of the crops that are placed in a random room."""
+    background: float = 0.0
+    """Share of the crops that have noise, or a piece of `backgrounds`, 5 to 25 dB below them."""
+    backgrounds: list[Source] = field(default_factory=list)
+    """Music and other sounds."""
 
 
 @dataclass

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from .augment import equalise, noise, place_in_room, put_behind
 from .config import DataConfig, Source
 from .items import Item, list_items
 
@@ -72,6 +73,7 @@ class Crops(Dataset[dict[str, Tensor]]):
                 weights.append(source.weight * len(clip))
         if not self.clips:
             raise ConfigError("none of the training sources could be read")
+        self.backgrounds = [clip for source in config.backgrounds for clip in self._open(source, notify)]
         self.chances = np.cumsum(weights) / sum(weights)
         self.seconds = sum(map(len, self.clips)) / sample_rate
 
@@ -95,7 +97,11 @@ class Crops(Dataset[dict[str, Tensor]]):
             audio = AF.resample(audio, ratio[0], ratio[1], lowpass_filter_width=16)
         audio = torch.nn.functional.pad(audio[: self.samples], (0, max(0, self.samples - len(audio))))
         if rng.random() < self.config.eq:
-            audio = _equalise(audio, rng)
+            audio = equalise(audio, rng)
+        if rng.random() < self.config.room:
+            audio = place_in_room(audio, self.sample_rate, rng)
+        if rng.random() < self.config.background:
+            audio = put_behind(audio, self._background(rng), rng)
         audio = audio * 10 ** (rng.uniform(*self.config.gain_db) / 20)
         audio = audio / audio.abs().max().clamp(min=1.0)
         # Shortened crops are denser at low rates, which need more practice: half have a quarter of the stages.
@@ -103,17 +109,14 @@ class Crops(Dataset[dict[str, Tensor]]):
         stages = few if rng.random() < self.dropout else self.stages
         return {"audio": audio, "stages": torch.tensor(stages)}
 
-
-def _equalise(audio: Tensor, rng: np.random.Generator) -> Tensor:
-    """Random smooth frequency response, ±6 dB at six points of the octaves."""
-    spectrum = torch.fft.rfft(audio)
-    points = torch.from_numpy(rng.uniform(-6, 6, 6)).float()[None, None]
-    octaves = torch.log2(1 + torch.arange(len(spectrum)) / len(spectrum) * 255) / 8
-    curve = torch.nn.functional.grid_sample(
-        points[:, :, None], torch.stack([octaves * 2 - 1, torch.zeros_like(octaves)], -1)[None, None],
-        align_corners=True,
-    )[0, 0, 0]  # fmt: skip
-    return torch.fft.irfft(spectrum * 10 ** (curve / 20), n=len(audio))
+    def _background(self, rng: np.random.Generator) -> Tensor:
+        """A piece of one of the backgrounds, or noise: half of the time, and where there are none."""
+        if not self.backgrounds or rng.random() < 0.5:
+            return noise(self.samples, rng)
+        clip = self.backgrounds[rng.integers(len(self.backgrounds))]
+        start = int(rng.integers(max(1, len(clip) - self.samples)))
+        piece = torch.from_numpy(clip[start : start + self.samples].astype(np.float32) / 32768)
+        return torch.nn.functional.pad(piece, (0, self.samples - len(piece)))
 
 
 class Numbers(Sampler[int]):

@@ -8,14 +8,11 @@ Trains to predict the next step, then goes on for two seconds from the beginning
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import fsqcodec
 import numpy as np
 import torch
 from fsqcodec.patterns import delay, undelay
-from shared import Pieces, TokenTransformer, write
+from shared import Pieces, TokenTransformer, arguments, write
 from torch import Tensor
 
 
@@ -32,16 +29,8 @@ def go_on(model: TokenTransformer, begun: Tensor, steps: int, temperature: float
 
 def main() -> None:
     """Train, and speak."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("shards")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--stages", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=50)
+    parser = arguments(__doc__, "spoken.wav")
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--out", type=Path, default=Path("spoken.wav"))
-    parser.add_argument("--model", default="speech-24k")
     asked = parser.parse_args()
     torch.manual_seed(0)
     codec = fsqcodec.load(asked.model)

@@ -8,14 +8,11 @@ Writes a held-out word as it was, with 0.3 s missing, and filled in.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import fsqcodec
 import numpy as np
 import torch
 from fsqcodec.patterns import mask
-from shared import Pieces, TokenTransformer, write
+from shared import Pieces, TokenTransformer, arguments, write
 from torch import Tensor
 
 
@@ -37,16 +34,7 @@ def fill(model: TokenTransformer, tokens: Tensor, rounds: int = 8) -> Tensor:
 
 def main() -> None:
     """Train, and fill a gap."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("shards")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--stages", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=50)
-    parser.add_argument("--out", type=Path, default=Path("filled"))
-    parser.add_argument("--model", default="speech-24k")
-    asked = parser.parse_args()
+    asked = arguments(__doc__, "filled").parse_args()
     torch.manual_seed(0)
     codec, rng = fsqcodec.load(asked.model), np.random.default_rng(0)
     pieces = Pieces(asked.shards, asked.stages, asked.frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import fsqcodec
@@ -77,6 +78,18 @@ class TokenTransformer(nn.Module):
         mask = nn.Transformer.generate_square_subsequent_mask(steps) if self.causal else None
         y = self.out(self.blocks(x, mask=mask, is_causal=self.causal))
         return y.unflatten(-1, (self.stages, self.codes)).transpose(1, 2)
+
+
+def arguments(text: str | None, out: str) -> argparse.ArgumentParser:
+    """What both commands take; `text` explains, `out` is the default of --out."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", help="folder of token shards")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--stages", type=int, default=4)
+    parser.add_argument("--frames", type=int, default=50, help="latent frames of a piece")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--model", default="speech-24k")
+    return parser
 
 
 def write(codec: fsqcodec.Codec, tokens: Tensor, path: Path) -> None:
