@@ -187,6 +187,21 @@ def loss(
 
 
 @app.command()
+def live(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+    """Time of live packets on one thread, by torch and by onnxruntime, one stream and each of a batch of 16."""
+    from .common import load_live
+    from .live_figures import packet_times
+
+    rows = []
+    for engine in ("torch", "onnx"):
+        codec = load_live(model, engine)
+        clip = _clip(clips, codec.sample_rate)
+        for milliseconds in (20, 40, 100):
+            rows += packet_times(codec, engine, clip, milliseconds)
+    _show("Live packets", rows, as_json)
+
+
+@app.command()
 def pictures(
     clips: Clips, model: Model = DEFAULT_PICTURE_MODEL, quality: int = 5, as_json: Json = False
 ) -> None:

@@ -10,7 +10,12 @@ token than torch's, and any token decodes.
 from __future__ import annotations
 
 import copy
+import hashlib
+import logging
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +79,8 @@ def export(model: AudioModel, folder: Path) -> None:
             [{0: batch, 1: frames * model.config.frame}] if part == "encoder" else [{0: batch, 1: frames}] * 2
         )
         step = _Step(getattr(model, part), list(past)).eval()
-        program: Any = torch.onnx.export(
+        with _quiet():
+            program: Any = torch.onnx.export(
             step, (inputs, list(past.values())), dynamo=True, dynamic_shapes=(sizes, [{0: batch}] * len(past)),
             input_names=[*(["samples"] if part == "encoder" else ["values", "stages"]), *(f"past {n}" for n in past)],
             output_names=["latents" if part == "encoder" else "samples", *(f"next {n}" for n in past)],
@@ -83,6 +89,20 @@ def export(model: AudioModel, folder: Path) -> None:
         whole = folder / f".{part}.{os.getpid()}.part"
         program.save(str(whole), external_data=False)
         whole.replace(folder / f"{part}.onnx")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that it could use and names that it does not."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        log.setLevel(level)
 
 
 class _OnnxPart(nn.Module):
@@ -147,8 +167,6 @@ def with_onnx(codec: Codec, folder: Path | None = None, threads: int = 1) -> Cod
 
 def _fingerprint(model: AudioModel) -> str:
     """Of all weights: a decoder that was tuned has the same tokens and other graphs."""
-    import hashlib
-
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.numpy().tobytes())

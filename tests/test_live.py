@@ -154,3 +154,14 @@ def test_a_call_over_udp(tmp_path: Path) -> None:
     assert 2 <= made_up <= 60
     assert soundfile.info(str(heard)).frames > 0.9 * 24000 * soundfile.info(str(SPEECH)).duration
     assert b"exists" in call("stream", SPEECH, heard, "--fast", code=1).stderr
+
+
+def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: Samples) -> None:
+    step = 2 * codec.model.config.frame
+    for gone in (20, 35, 50):
+        receiver = fsqcodec.Decoder(codec)
+        kept = [packet for i, packet in enumerate(packets) if not gone <= i < gone + 5]
+        found = np.concatenate([*(receiver.push(packet) for packet in kept), receiver.flush()])
+        after = (gone + 5) * step - codec.model.config.lag + 2400  # 100 ms after the next packet's first sample
+        error = found[after : after + 12000] - heard[after : after + 12000]
+        assert np.square(error).sum() < 0.05 * np.square(heard[after : after + 12000]).sum()
