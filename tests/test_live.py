@@ -162,6 +162,8 @@ def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: 
         receiver = fsqcodec.Decoder(codec)
         kept = [packet for i, packet in enumerate(packets) if not gone <= i < gone + 5]
         found = np.concatenate([*(receiver.push(packet) for packet in kept), receiver.flush()])
-        after = (gone + 5) * step - codec.model.config.lag + 2400  # 100 ms after the next packet's first sample
+        after = (
+            (gone + 5) * step - codec.model.config.lag + 2400
+        )  # 100 ms after the next packet's first sample
         error = found[after : after + 12000] - heard[after : after + 12000]
         assert np.square(error).sum() < 0.05 * np.square(heard[after : after + 12000]).sum()

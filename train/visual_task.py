@@ -11,6 +11,7 @@ from fsqcodec.checkpoints import load_visual, save_model
 from fsqcodec.visual.context import Layout
 from fsqcodec.visual.model import STRIDE, VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
+from fsqcodec.visual.skip import PATIENCE
 from torch import Tensor
 
 from .config import VisualTrainConfig
@@ -67,8 +68,9 @@ class VisualTask:
         exact = torch.autocast(x.device.type, enabled=not prior_is_quantized(prior), dtype=torch.bfloat16)
         with exact:
             logits = self._logits(prior, digits, places, batch["quality"], count)
+        coded = self._coded(digits.detach(), places.detach(), count)[..., None, None]
         bits, pressure = (
-            term.sum((1, 2, 4)) / x[0, ..., 0].numel()  # bits a picture element of each layer, (B·T, layers)
+            (term * coded).sum((1, 2, 4)) / x[0, ..., 0].numel()  # bits a picture element of each layer, (B·T, layers)
             for term in rate(code_lengths(logits), self._by_layer(digits).long() + self.layout.levels // 2,
                              self._by_layer(places) + self.layout.levels // 2)
         )  # fmt: skip
@@ -94,6 +96,17 @@ class VisualTask:
         pairs = bent.unflatten(0, (-1, count))
         first, second = prior(pairs[:, 0], quality), prior(pairs[:, 1], quality, pairs[:, 0])
         return torch.stack([first, second], 1).flatten(0, 1)
+
+    def _coded(self, digits: Tensor, places: Tensor, count: int) -> Tensor:
+        """Positions (B·T, h, w) whose digits are coded: a pair's second frame skips what stays as it was."""
+        coded = torch.ones(digits.shape[:3], device=digits.device)
+        if count > 1:
+            pairs, values = (
+                part.unflatten(0, (-1, count)) for part in (digits, places[..., 0, :] * self.layout.unit(0))
+            )
+            growth = self.layout.growth(values[:, 1], pairs[:, 1], pairs[:, 0])
+            coded.unflatten(0, (-1, count))[:, 1] = (growth > PATIENCE).float()
+        return coded
 
     def _by_layer(self, x: Tensor) -> Tensor:
         """(B, h, w, passes, D) → (B, h, w, layers, channels of a layer)."""

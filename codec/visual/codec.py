@@ -22,6 +22,7 @@ from ..stills import from_png, to_png
 from .header import Side, VisualHeader
 from .model import STRIDE, VisualModel
 from .prior import VisualPrior
+from .skip import PATIENCE, Skips
 
 GROUP = 32
 """Frames in a packet, at most."""
@@ -116,14 +117,16 @@ class VisualCodec:
         per_layer = self.model.config.stages_per_layer
         coders = [rangecoder.encoder() for _ in range(-(-(stages or self.stages) // per_layer))]
         before: Tensor | None = None
+        height, width = (-(-side // STRIDE) for side in frames[0].picture.shape[:2])
+        skips = Skips(height, width)
         for values in _ahead(lambda f: self.analyse(f.picture, quality), frames):
-            before = self.prior.encode(coders, values, before, quality - 1)
+            before = self.prior.encode(coders, values, before, quality - 1, skips, PATIENCE)
         alpha = b""
         if any(frame.alpha is not None for frame in frames):
             planes = [frame.alpha if frame.alpha is not None else np.full(frame.picture.shape[:2], 255, np.uint8)
                       for frame in frames]  # fmt: skip
             alpha = to_png(np.concatenate(planes))
-        side = Side(quality, tuple(frame.time for frame in frames), alpha)
+        side = Side(quality, tuple(frame.time for frame in frames), alpha, skipping=True)
         return Packet(0, start, len(frames), (side.pack(), *(coder.finish() for coder in coders)))
 
     def decode_group(
@@ -143,21 +146,23 @@ class VisualCodec:
         except ValueError as error:
             raise BitstreamError(f"side information: {error}") from None
         layers = -(-min(stages or header.stages, header.stages) // per_layer)
-        digits = self._digits(packet, header, side.quality - 1, layers)
+        digits = self._digits(packet, header, side, layers)
         pictures = _ahead(lambda d: self.synthesise(d, side.quality, header.height, header.width), digits)
         for i, picture in enumerate(pictures):
             yield Frame(picture, side.times[i], None if alpha is None else alpha[i])
 
     def _digits(
-        self, packet: Packet, header: VisualHeader, quality: int, layers: int | None = None
+        self, packet: Packet, header: VisualHeader, side: Side, layers: int | None = None
     ) -> Iterator[Tensor]:
         """Digits of a packet's frames, of all layers that it has or of the first."""
+        quality = side.quality - 1
         messages = packet.layers[1:] if layers is None else packet.layers[1 : 1 + layers]
         decoders = [rangecoder.decoder(message) for message in messages]
         size = (-(-header.height // STRIDE), -(-header.width // STRIDE))
         before: Tensor | None = None
+        skips = Skips(*size) if side.skipping else None
         for _ in range(packet.frames):
-            before = self.prior.decode(decoders, *size, before, quality)
+            before = self.prior.decode(decoders, *size, before, quality, skips)
             yield before
 
     def frame_bits(self, packet: Packet, header: VisualHeader) -> list[float]:
@@ -167,12 +172,12 @@ class VisualCodec:
             BitstreamError: a layer is damaged.
         """
         try:
-            quality = Side.unpack(packet.layers[0], packet.frames).quality - 1
+            side = Side.unpack(packet.layers[0], packet.frames)
         except ValueError as error:
             raise BitstreamError(f"side information: {error}") from None
         found, before = [], None
-        for digits in self._digits(packet, header, quality):
-            bits = self.prior.bits(digits, before, quality)
+        for digits in self._digits(packet, header, side):
+            bits = self.prior.bits(digits, before, side.quality - 1)
             found.append(float(bits[: len(packet.layers) - 1].sum()))
             before = digits
         return found

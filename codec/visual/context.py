@@ -91,6 +91,17 @@ class Layout:
             value = torch.cat([value[..., :channels] + here, value[..., channels:]], -1)
         return value
 
+    def growth(self, values: Tensor, digits: Tensor, before: Tensor) -> Tensor:
+        """By how much the squared error of a position grows when it stays as it was, in each channel's finest cells.
+
+        Values (..., D) in cells of the finest grid, their digits and those before (..., passes, D) → (...).
+        """
+        old, new = (
+            self.in_cells(values - self.known(each, self.passes, 0), 0).square().sum(-1)
+            for each in (before, digits)
+        )
+        return old - new
+
     def inputs(self, layer: int, kind: str) -> int:
         """Number of values that a layer's prediction takes of a kind of context."""
         number, first = self.place(layer)
@@ -109,9 +120,13 @@ class Layout:
 
     def magnitudes(self, value: Tensor, first: int) -> Tensor:
         """Magnitudes of values (..., n) of the channels from `first` on, in cells of each channel's finest grid."""
+        return self.in_cells(value.abs(), first).clamp(max=LARGEST)
+
+    def in_cells(self, value: Tensor, first: int) -> Tensor:
+        """Values (..., n) of the channels from `first` on, in cells of each channel's finest grid."""
         refined = (self.layers % self.slices or self.slices) * self.width
         last = torch.arange(first, first + value.shape[-1], device=value.device) < refined
-        return (value.abs() / torch.where(last, 1, self.levels)).clamp(max=LARGEST)
+        return value / torch.where(last, 1, self.levels)
 
     def contexts(self, layer: int, digits: Tensor, before: Tensor | None) -> dict[str, Tensor]:
         """Contexts `point`, `around` and `before` (B, h, w, n) of a layer; without those that are empty.

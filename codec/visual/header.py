@@ -152,6 +152,10 @@ class VisualHeader:
         )  # fmt: skip
 
 
+_SKIPPING = 64
+"""Added to the quality in a packet that skips; qualities are below."""
+
+
 @dataclass(frozen=True)
 class Side:
     """Side information of a packet."""
@@ -161,11 +165,17 @@ class Side:
     """Of the frames, in ticks, ascending."""
     transparency: bytes = b""
     """PNG, grey, frames below each other; empty when opaque."""
+    skipping: bool = False
+    """Whether frames after the first tell which positions stay as they were."""
 
     def pack(self) -> bytes:
         """The bytes of layer 0."""
         steps = [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
-        numbers = (self.quality, zigzag(self.times[0]), *steps)  # the first time may lie before zero
+        numbers = (
+            self.quality + _SKIPPING * self.skipping,
+            zigzag(self.times[0]),
+            *steps,
+        )  # the first time may lie before zero
         return b"".join(map(varint, numbers)) + self.transparency
 
     @classmethod
@@ -175,10 +185,11 @@ class Side:
         Raises:
             ValueError: the data are damaged.
         """
-        quality, at = read_varint(data, 0, 255)
+        number, at = read_varint(data, 0, 255)
+        skipping, quality = divmod(number, _SKIPPING)
         first, at = read_varint(data, at, 1 << 60)
         times = [unzigzag(first)]
         for _ in range(frames - 1):
             step, at = read_varint(data, at, 1 << 48)
             times.append(times[-1] + step)
-        return cls(quality, tuple(times), data[at:])
+        return cls(quality, tuple(times), data[at:], bool(skipping))

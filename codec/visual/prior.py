@@ -20,6 +20,7 @@ from ..errors import ModelError
 from ..sequential import frequency_rows
 from .context import CHANGES, INPUT_BITS, Layout, black
 from .model import VisualConfig
+from .skip import Skips
 
 KINDS = ("around", "point", "beside", "before")
 """Kinds of context, each with a matrix in every layer."""
@@ -195,7 +196,10 @@ class VisualPrior:
 
     # frames
 
-    def encode(self, coders: Coders, values: Tensor, before: Tensor | None, quality: int) -> Tensor:
+    def encode(
+        self, coders: Coders, values: Tensor, before: Tensor | None, quality: int, skips: Skips | None = None,
+        patience: float = 0.0,
+    ) -> Tensor:  # fmt: skip
         """Round and code one frame: layer k into coder k, for as many layers as there are coders.
 
         Args:
@@ -203,27 +207,43 @@ class VisualPrior:
             values: of the frame, in cells of the finest grid, not rounded: float32 (h, w, D).
             before: digits of the frame before; None for the first.
             quality: 0 … qualities - 1.
+            skips: where given, positions that stay as they were are told in coder 0 and not coded.
+            patience: by how much the squared error of a position, in its channels' finest cells, may grow for that.
 
         Returns:
             the digits (h, w, passes, D).
         """
-        layout = self.layout
-        levels = torch.arange(layout.levels) - layout.levels // 2
+        wanted = self._round(values, len(coders))
+        skipped = None
+        if skips is not None and before is not None:
+            skipped = self.layout.growth(values, wanted, before) <= patience
+            skips.encode(coders[0], skipped.numpy())
 
         def choose(layer: int, digits: Tensor, fields: Tensor, rows: rangecoder.Frequencies) -> Tensor:
-            number, first = layout.place(layer)
-            own = slice(first, first + layout.width)
-            rest = values[..., own][fields] - layout.known(digits, number, 0)[..., own][fields]
-            found = (rest[..., None] - layout.unit(number) * levels).abs().argmin(-1)
+            found = self._own(layer, wanted)[fields] + self.layout.levels // 2
             coders[layer].push(found.flatten().int().numpy(), rows)
             return found
 
-        return self._frame(len(coders), values.shape[0], values.shape[1], before, quality, choose)
+        return self._frame(len(coders), values.shape[0], values.shape[1], before, quality, choose, skipped)
+
+    def _round(self, values: Tensor, layers: int) -> Tensor:
+        """Digits (h, w, passes, D) of the first layers nearest to values (h, w, D)."""
+        layout, most = self.layout, self.layout.levels // 2
+        digits = torch.zeros(*values.shape[:2], layout.passes, layout.channels)
+        for layer in range(layers):
+            number, first = layout.place(layer)
+            own = slice(first, first + layout.width)
+            rest = values[..., own] - layout.known(digits, number, 0)[..., own]
+            self._own(layer, digits)[:] = (rest / layout.unit(number)).round().clamp(-most, most)
+        return digits
 
     def decode(
-        self, decoders: Decoders, height: int, width: int, before: Tensor | None, quality: int
-    ) -> Tensor:
+        self, decoders: Decoders, height: int, width: int, before: Tensor | None, quality: int,
+        skips: Skips | None = None,
+    ) -> Tensor:  # fmt: skip
         """Digits (height, width, passes, D) of the next frame; layers without a decoder stay 0.
+
+        `skips` is given where the encoder was given one.
 
         Raises:
             BitstreamError: no encoder wrote these messages.
@@ -232,20 +252,34 @@ class VisualPrior:
         def read(layer: int, digits: Tensor, fields: Tensor, rows: rangecoder.Frequencies) -> Tensor:
             return torch.from_numpy(decoders[layer].pull(rows)).view(-1, self.layout.width)
 
-        return self._frame(len(decoders), height, width, before, quality, read)
+        skipped = None
+        if skips is not None and before is not None:
+            skipped = torch.from_numpy(skips.decode(decoders[0]))
+        return self._frame(len(decoders), height, width, before, quality, read, skipped)
 
     @torch.inference_mode()
     def _frame(
-        self, layers: int, height: int, width: int, before: Tensor | None, quality: int, find: Find
-    ) -> Tensor:
-        """Digits of a frame, step by step; `find` tells the levels (positions, channels) of a step."""
+        self, layers: int, height: int, width: int, before: Tensor | None, quality: int, find: Find,
+        skipped: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Digits of a frame, step by step; `find` tells the levels (positions, channels) of a step.
+
+        Positions that are `skipped`, bool (h, w), are as they were before.
+        """
         layout = self.layout
         digits = torch.zeros(height, width, layout.passes, layout.channels)
+        if skipped is not None:
+            assert before is not None
+            digits[skipped] = before[skipped]
         for k in range(layers):
             own = self._own(k, digits)
             with exact.exact_products():
                 sums = self._sums(k, digits, before, quality)
                 for step, fields in enumerate(self._fields(k, height, width)):
+                    if skipped is not None:
+                        fields = fields & ~skipped
+                    if not fields.any():
+                        continue
                     if step:
                         beside = self._beside(k, digits)
                         assert beside is not None
@@ -258,10 +292,13 @@ class VisualPrior:
         return digits
 
     def bits(self, digits: Tensor, before: Tensor | None, quality: int) -> NDArray[np.float64]:
-        """Ideal code length in bits of each layer of a frame, (layers,)."""
+        """Ideal code length in bits of each layer of a frame, (layers,); positions that stay as they were are free."""
+        coded = torch.ones(digits.shape[:2], dtype=torch.bool)
+        if before is not None:
+            coded = (digits != before).flatten(2).any(-1)
         lengths = []
         for k in range(self.layout.layers):
-            rows = self._rows(self._logits(k, digits, before, quality))
-            chosen = self._own(k, digits).flatten().long() + self.layout.levels // 2
+            rows = self._rows(self._logits(k, digits, before, quality)[coded])
+            chosen = self._own(k, digits)[coded].flatten().long() + self.layout.levels // 2
             lengths.append(-np.log2(rows[np.arange(len(rows)), chosen] / rangecoder.TOTAL).sum())
         return np.array(lengths)
