@@ -289,10 +289,15 @@ class Codec:
         frames = self.packet_frames(packet_seconds)
         header = self.header(encoded, frames)
         writer = Writer(file, header)
-        for part in self.split(encoded, frames):
-            layers = self.coder.encode_layers(part.tokens, header.stages_per_layer)
-            writer.write(Packet(part.stream, part.start, len(part.tokens), tuple(layers)))
+        for packet in self.packets(encoded, frames):
+            writer.write(packet)
         return writer.finish()
+
+    def packets(self, encoded: Encoded, frames: int) -> Iterator[Packet]:
+        """The packets of a file, of `frames` latent frames each."""
+        for part in self.split(encoded, frames):
+            layers = self.coder.encode_layers(part.tokens, STAGES_PER_LAYER)
+            yield Packet(part.stream, part.start, len(part.tokens), tuple(layers))
 
     def to_bytes(self, encoded: Encoded, packet_seconds: float = PACKET_SECONDS) -> bytes:
         """The bytes of a `.fsq` file."""

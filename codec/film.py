@@ -48,15 +48,11 @@ def coded_sound(codec: Codec, encoded: Encoded) -> Sound:
     frames = codec.packet_frames()
     header = codec.header(encoded, frames)
 
-    def packets() -> Iterator[tuple[float, Packet]]:
-        for part in codec.split(encoded, frames):
-            layers = codec.coder.encode_layers(part.tokens, header.stages_per_layer)
-            yield (
-                part.start / codec.frame_rate,
-                Packet(1 + part.stream, part.start, len(part.tokens), tuple(layers)),
-            )
-
-    return Sound(packets(), {"audio": header})
+    packets = (
+        (packet.start / codec.frame_rate, replace(packet, stream=1 + packet.stream))
+        for packet in codec.packets(encoded, frames)
+    )
+    return Sound(packets, {"audio": header})
 
 
 def carried_sound(path: str | Path) -> Sound:

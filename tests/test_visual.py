@@ -26,6 +26,7 @@ from fsqcodec.visual.context import Layout
 from fsqcodec.visual.header import Side, VisualHeader
 from fsqcodec.visual.model import VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
+from fsqcodec.visual.skip import Skips
 from hypothesis import given
 from hypothesis import strategies as st
 from media import picture, psnr, write_video
@@ -102,6 +103,46 @@ def test_frames_come_back_whole_and_by_layers(seed: int, height: int, width: int
             for k in range(layers):
                 prior._own(k, kept)[:] = prior._own(k, digits)
             assert torch.equal(before, kept)
+
+
+@given(
+    st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 6), st.floats(0, 1), st.sampled_from([0.0, 3.0])
+)
+def test_what_stays_is_skipped_and_comes_back(
+    seed: int, height: int, width: int, share: float, patience: float
+) -> None:
+    prior, rng = random_prior(SMALL, seed % 5)[1], np.random.default_rng(seed)
+    frames = [random_digits(SMALL, height, width, seed)]
+    for i in range(3):
+        stays = torch.from_numpy(rng.random((height, width)) < share)
+        frames.append(
+            torch.where(stays[..., None, None], frames[-1], random_digits(SMALL, height, width, seed + 1 + i))
+        )
+    coders, skips = [rangecoder.encoder() for _ in range(5)], Skips(height, width)
+    before, coded = None, []
+    for digits in frames:
+        values = (
+            values_of(SMALL, digits) + torch.from_numpy(rng.uniform(-0.4, 0.4, (height, width, 1))).float()
+        )
+        before = prior.encode(coders, values, before, 1, skips, patience)
+        coded.append(before)
+        assert patience or torch.equal(before, digits)
+    messages = [coder.finish() for coder in coders]
+    for layers in (5, 2):
+        decoders, skips = [rangecoder.decoder(m) for m in messages[:layers]], Skips(height, width)
+        before = None
+        for digits in coded:
+            before = prior.decode(decoders, height, width, before, 1, skips)
+            for k in range(layers):
+                assert torch.equal(prior._own(k, before), prior._own(k, digits))
+
+
+def test_what_does_not_move_costs_next_to_nothing(visual: VisualCodec) -> None:
+    frames = [Frame(picture(96, 128), i) for i in range(12)]
+    one, all_of = (sum(map(len, visual.encode_group(group, 0, 5).layers)) for group in (frames[:1], frames))
+    assert all_of - one < 11 * 6
+    moving = [Frame(picture(96, 128, shift=3.0 * i), i) for i in range(12)]
+    assert sum(map(len, visual.encode_group(moving, 0, 5).layers)) > 2 * one
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 6), st.integers(0, 2))

@@ -48,14 +48,17 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """Weights of the losses at the first step and from 70 % of the steps on, linear in between."""
+    """Weights of the losses at the first step and from 70 % of the steps on, linear in between.
 
-    waveform: tuple[float, float] = (0.5, 0.15)
-    spectrum: tuple[float, float] = (2.0, 3.0)
-    mel: tuple[float, float] = (2.0, 3.0)
-    loudness: tuple[float, float] = (1.0, 3.0)
-    disturbance: tuple[float, float] = (0.5, 1.5)
-    similarity: tuple[float, float] = (2.0, 6.0)
+    The waveform comes first: a network that has learned envelopes of noise does not find back to it.
+    """
+
+    waveform: tuple[float, float] = (2.0, 0.15)
+    spectrum: tuple[float, float] = (0.0, 3.0)
+    mel: tuple[float, float] = (0.0, 3.0)
+    loudness: tuple[float, float] = (0.0, 3.0)
+    disturbance: tuple[float, float] = (0.0, 1.5)
+    similarity: tuple[float, float] = (0.0, 5.0)
     rate: tuple[float, float] = (0.0, 0.0)
     """λ: of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
     rate_all: tuple[float, float] = (1.0, 1.0)

@@ -34,6 +34,7 @@ _STAGE_LEVELS = {4: (4, 4), 5: (8, 4), 6: (8, 8), 7: (8, 4, 4)}
 _VECTOR = 32
 """Dimensions of a learned codebook's vectors."""
 _CONFIG = AudioConfig(fine_channels=64, coarse_channels=96, encoder_blocks=(2, 1), decoder_blocks=(2, 1))
+_LOSS = LossConfig((2, 1), (0, 2), (0, 2), (0, 1), (0, 0), (0, 0))
 _BATCH, _WARMUP, _RATE, _CLIP = 4, 50, 2e-3, 1.0
 
 
@@ -125,8 +126,7 @@ def _measured(name: str, bits: int, train: Crops, judge: Crops, steps: int, seed
     encoder = Encoder(_CONFIG, quantizer.channels)
     decoder = Decoder(_CONFIG, quantizer.channels, 1)
     terms = ReconstructionLoss(_CONFIG.sample_rate)
-    settled = LossConfig().settled()
-    weights = {field.name: getattr(settled, field.name)[0] for field in fields(settled)}
+    weights = {field.name: getattr(_LOSS, field.name)[1] for field in fields(_LOSS)}
     parts = nn.ModuleList([encoder, quantizer, decoder])
     optimizer = torch.optim.AdamW(parts.parameters(), lr=_RATE, betas=(0.8, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -147,7 +147,12 @@ def _measured(name: str, bits: int, train: Crops, judge: Crops, steps: int, seed
         audio = _batch(train, step)
         y, _, commitment = reconstruct(audio)
         found = terms(y, audio[:, : y.shape[1]])
-        loss = sum((weights[key] * term.mean() for key, term in found.items()), commitment)
+        ramp = min(1.0, step / steps / 0.7)
+        early = {key: getattr(_LOSS, key)[0] for key in found}
+        weighed = (
+            (early[key] + (weights[key] - early[key]) * ramp) * term.mean() for key, term in found.items()
+        )
+        loss = sum(weighed, commitment)
         loss.backward()
         nn.utils.clip_grad_norm_(parts.parameters(), _CLIP)
         optimizer.step()
