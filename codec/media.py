@@ -56,18 +56,21 @@ class AudioReader:
         source: a path, or an open binary file (a pipe will do).
         sample_rate: Hz to convert to; the file's own when None.
         name: what errors call it.
+        device: FFmpeg's name for a kind of input device, such as `alsa` or `avfoundation`; `source` is then one of
+            its devices.
 
     Raises:
         MediaError: the file cannot be opened, or has no audio.
     """
 
     def __init__(
-        self, source: str | Path | IO[bytes], sample_rate: int | None = None, name: str | None = None
-    ) -> None:
+        self, source: str | Path | IO[bytes], sample_rate: int | None = None, name: str | None = None,
+        device: str | None = None,
+    ) -> None:  # fmt: skip
         self.name = name or (str(source) if isinstance(source, str | Path) else "input")
         try:
             place = str(source) if isinstance(source, Path) else source
-            self._container = cast(InputContainer, av.open(place, metadata_errors="ignore"))
+            self._container = cast(InputContainer, av.open(place, format=device, metadata_errors="ignore"))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self.name}: cannot be read as a media file ({reason(error)})") from None
         if not self._container.streams.audio:

@@ -167,3 +167,15 @@ def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: 
         )  # 100 ms after the next packet's first sample
         error = found[after : after + 12000] - heard[after : after + 12000]
         assert np.square(error).sum() < 0.05 * np.square(heard[after : after + 12000]).sum()
+
+
+def test_stream_reads_a_device_for_a_while(tmp_path: Path) -> None:
+    done = call(
+        "stream", "lavfi:sine=f=440:sample_rate=24000", tmp_path / "heard.wav", "--duration", 0.5, "--fast"
+    )
+    assert b"packets" in done.stderr
+    heard, rate = soundfile.read(str(tmp_path / "heard.wav"))
+    assert (len(heard), rate) == (12000, 24000)
+    spectrum = np.abs(np.fft.rfft(heard[4000:8000]))
+    assert abs(spectrum.argmax() * rate / 4000 - 440) < 20
+    assert b"no-such" in call("stream", "alsa:no-such", tmp_path / "x.wav", code=1).stderr
