@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections import defaultdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .measures import HEADLINE, HIGHER_IS_BETTER
 from .statistics import bjontegaard_quality, bjontegaard_rate, interval
 
-ANCHORS = {"sound": "opus", "picture": "jpeg", "video": "mjpeg"}
+ANCHORS = {"sound": ("opus",), "picture": ("jpeg",), "video": ("mjpeg", "x264")}
 """Peers that rate differences are given against."""
 RATE_UNITS = {"sound": "kbit/s", "picture": "bits a pixel", "video": "kbit/s"}
 COSTS = ("encode ×", "decode ×", "memory MB")
@@ -53,26 +55,44 @@ def differences(results: Results) -> list[dict[str, Any]]:
 
     `rate` in per cent at equal quality, `quality` in the measure's unit at equal rate; None without overlap.
     """
-    table = means(results)
     found = []
-    for kind, anchor in ANCHORS.items():
-        rows = [row for row in table if row["kind"] == kind]
-        names = {name for row in rows for name in row["measures"] if HIGHER_IS_BETTER.get(name)}
-        wanted = sorted(names) if kind != "sound" else [HEADLINE[kind]]
-        for name in wanted:
-            curves = {
-                codec: np.array([[r["rate"], r["measures"][name]["mean"]] for r in rows
-                                 if r["codec"] == codec and name in r["measures"]])
-                for codec in {row["codec"] for row in rows}
-            }  # fmt: skip
-            for codec, curve in sorted(curves.items()):
-                if codec != anchor and len(curve) and len(curves.get(anchor, ())):
-                    rate, quality = (
-                        f(curves[anchor], curve) for f in (bjontegaard_rate, bjontegaard_quality)
-                    )
+    for kind, anchors in ANCHORS.items():
+        curves = _curves([row for row in means(results) if row["kind"] == kind])
+        wanted = sorted({name for name, _ in curves if HIGHER_IS_BETTER.get(name)})
+        for name in wanted if kind != "sound" else [HEADLINE[kind]]:
+            for anchor, (measure, codec) in itertools.product(anchors, sorted(curves)):
+                if measure == name and codec != anchor and (name, anchor) in curves:
+                    pair = curves[name, anchor], curves[name, codec]
                     found.append({"kind": kind, "codec": codec, "against": anchor, "measure": name,
-                                  "rate": rate, "quality": quality})  # fmt: skip
+                                  "rate": bjontegaard_rate(*pair), "quality": bjontegaard_quality(*pair)})  # fmt: skip
     return found
+
+
+def by_clip(results: Results) -> list[dict[str, Any]]:
+    """Rate differences of every clip by its kind's headline measure: `clip`, `codec`, `against` and `rate` (None without overlap)."""
+    found = []
+    for kind, anchors in ANCHORS.items():
+        for clip in sorted({row["clip"] for row in results["rows"] if row["kind"] == kind}):
+            rows = [row for row in results["rows"] if row["kind"] == kind and row["clip"] == clip]
+            curves = _curves(rows)
+            for anchor, (measure, codec) in itertools.product(anchors, sorted(curves)):
+                if measure == HEADLINE[kind] and codec != anchor and (measure, anchor) in curves:
+                    rate = bjontegaard_rate(curves[measure, anchor], curves[measure, codec])
+                    found.append(
+                        {"kind": kind, "clip": clip, "codec": codec, "against": anchor, "rate": rate}
+                    )
+    return found
+
+
+def _curves(rows: list[dict[str, Any]]) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Rate and quality (n, 2) by measure and codec, of rows of results or of their means."""
+    points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        for name, value in row["measures"].items():
+            points[name, row["codec"]].append(
+                (row["rate"], value["mean"] if isinstance(value, dict) else value)
+            )
+    return {key: np.array(curve) for key, curve in points.items()}
 
 
 def compare(before: Results, after: Results) -> list[dict[str, Any]]:
@@ -132,6 +152,16 @@ def to_markdown(results: Results) -> str:
         quality = "no overlap" if row["quality"] is None else f"{row['quality']:+.3f}"
         lines.append([row["codec"], row["against"], row["measure"], rate, quality])
     parts.append("### Bjøntegaard differences\n\n" + _markdown(lines))
+    rows = by_clip(results)
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        mine = [row for row in rows if row["kind"] == kind]
+        columns = list(dict.fromkeys((row["codec"], row["against"]) for row in mine))
+        rates = {(row["clip"], row["codec"], row["against"]): row["rate"] for row in mine}
+        lines = [[f"{kind}", *(f"{codec} against {anchor}" for codec, anchor in columns)]]
+        for clip in dict.fromkeys(row["clip"] for row in mine):
+            cells = [rates.get((clip, *column)) for column in columns]
+            lines.append([clip, *("–" if rate is None else f"{rate:+.1f} %" for rate in cells)])
+        parts.append(f"### Rate differences by clip, {HEADLINE[kind]}\n\n" + _markdown(lines))
     return "\n\n".join(parts) + "\n"
 
 
