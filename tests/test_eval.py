@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import SPEECH
+from fsqcodec.train.evaluation import quantizers
 from fsqcodec.train.evaluation.statistics import bjontegaard_quality, bjontegaard_rate, interval
-from fsqcodec.train.evaluation.summary import compare
+from fsqcodec.train.evaluation.summary import by_clip, compare, differences
 from media import picture, write_video
 from PIL import Image
 from test_cli import call
@@ -81,6 +83,37 @@ def test_statistics() -> None:
     assert high > 4.8
     assert high - low == pytest.approx(0.39, abs=0.1)
     assert compare({"rows": []}, {"rows": []}) == []
+
+
+@pytest.mark.parametrize("name", quantizers.NAMES)
+@pytest.mark.parametrize("bits", [8, 10])
+def test_quantizers_of_the_study_spend_the_same_bits(name: str, bits: int) -> None:
+    quantizer = quantizers.build(name, bits)
+    z = torch.randn(2, 60, quantizer.channels, requires_grad=True)
+    values, tokens, loss = quantizer(z)
+    assert values.shape == z.shape
+    assert tokens.shape[:2] == (2, 60)
+    codes = quantizers._codes(name, bits)
+    assert int(tokens.min()) >= 0
+    assert int(tokens.max()) < codes
+    assert bits - 0.15 <= np.log2(codes) * tokens.shape[-1] <= bits
+    (values.square().mean() + loss).backward()
+    assert z.grad is not None
+    use = quantizers._use(torch.arange(codes).repeat(2)[:, None], codes)
+    assert use["utilisation"] == 1
+    assert use["perplexity"] == pytest.approx(codes)
+
+
+def test_differences_by_clip_and_against_every_anchor() -> None:
+    rows = [
+        {"clip": clip, "kind": "video", "codec": codec, "setting": i, "rate": factor * 2.0**i, "bytes": 1, "encode_x": 1.0,
+         "decode_x": 1.0, "memory_mb": None, "measures": {"PSNR YUV 6:1:1 dB": 30.0 + 3 * i}}
+        for clip in ("a", "b") for codec, factor in (("visual", 4), ("mjpeg", 16), ("x264", 2)) for i in range(5)
+    ]  # fmt: skip
+    found = {(row["codec"], row["against"]): row["rate"] for row in differences({"rows": rows})}
+    assert found["visual", "mjpeg"] == pytest.approx(-75, abs=0.1)
+    assert found["visual", "x264"] == pytest.approx(100, abs=0.5)
+    assert {(row["clip"], round(row["rate"])) for row in by_clip({"rows": rows}) if row["against"] == "x264" and row["codec"] == "visual"} == {("a", 100), ("b", 100)}  # fmt: skip
 
 
 def test_the_page_in_a_browser(report: Path, chromium: Callable[..., Any]) -> None:
