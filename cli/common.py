@@ -33,6 +33,27 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace file
 Jobs = Annotated[int, typer.Option(min=1, help="Files worked on at once, a process each.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what each file became.")]
+
+
+def percent(text: str | float) -> float:
+    """A share in per cent, 0 … 90, with or without its sign.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        value = float(str(text).removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 90:
+        raise typer.BadParameter(f"{text!r} is not a share of 0 to 90 %")
+    return value
+
+
+Loss = Annotated[
+    float,
+    typer.Option(parser=percent, metavar="PERCENT", help="Share of the packets that are lost, such as 5%."),
+]
 Engine = Annotated[
     str, typer.Option(help="What runs the networks: torch, or onnx (faster for short packets).")
 ]

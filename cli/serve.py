@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import DEFAULT_MODEL, Engine, Model, console, load_live
+from .common import DEFAULT_MODEL, Engine, Loss, Model, console, load_live
 
 _FRAMES = 2
 """Latent frames in a packet: 40 ms."""
@@ -34,7 +34,7 @@ def serve(
         str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
-    loss: Annotated[float, typer.Option(min=0, max=90, help="Per cent of the packets that are lost.")] = 0.0,
+    loss: Loss = 0.0,
     most: Annotated[int, typer.Option(min=1, max=200, help="People in the room at most.")] = 8,
     engine: Engine = "torch",
     model: Model = DEFAULT_MODEL,

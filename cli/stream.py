@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import DEFAULT_MODEL, Engine, Model, Overwrite, console, load_live, open_target
+from .common import DEFAULT_MODEL, Engine, Loss, Model, Overwrite, console, load_live, open_target
 
 _DEVICES = frozenset({"alsa", "pulse", "oss", "sndio", "jack", "avfoundation", "dshow", "lavfi"})
 """FFmpeg's kinds of input devices that may precede a microphone's name, and its generator of test sounds."""
@@ -35,7 +35,7 @@ def stream(
     kbps: Annotated[
         float | None, typer.Option(min=0.5, help="Bitrate of the tokens, about; all stages when left out.")
     ] = None,
-    loss: Annotated[float, typer.Option(min=0, max=90, help="Per cent of the packets that are lost.")] = 0.0,
+    loss: Loss = 0.0,
     patience: Annotated[int, typer.Option(min=0, max=20, help="Packets that the receiver waits for.")] = 0,
     duration: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds to send; to the end, or Ctrl-C, when left out.")

@@ -179,3 +179,4 @@ def test_stream_reads_a_device_for_a_while(tmp_path: Path) -> None:
     spectrum = np.abs(np.fft.rfft(heard[4000:8000]))
     assert abs(spectrum.argmax() * rate / 4000 - 440) < 20
     assert b"no-such" in call("stream", "alsa:no-such", tmp_path / "x.wav", code=1).stderr
+    assert b"0 to 90" in call("stream", "in.wav", tmp_path / "x.wav", "--loss", "much", code=2).stderr
