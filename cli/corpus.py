@@ -47,10 +47,11 @@ def tokenize(
     from fsqcodec.train import corpus
 
     codec = load_codec(model)
-    count = sum(map(len, corpus.plan(sources, per_shard)))
+    units = corpus.plan(sources, per_shard)
+    count = sum(map(len, units))
     unreadable = []
     with _progress(count, quiet) as step:
-        for shard in corpus.tokenize(codec, sources, out, per_shard, stages, step):
+        for shard in corpus.tokenize(codec, units, out, stages, step):
             unreadable += json.loads(shard.with_suffix(".json").read_text())["unreadable"]
     for failure in unreadable:
         console.print(f"skipped: {failure['error']}", markup=False, soft_wrap=True)

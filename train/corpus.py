@@ -34,9 +34,8 @@ Step = Callable[[float], None]
 
 def tokenize(
     codec: Codec,
-    sources: Sequence[str],
+    units: list[list[Item]],
     out: Path,
-    per_shard: int = 256,
     stages: int | None = None,
     step: Step | None = None,
 ) -> Iterator[Path]:
@@ -44,21 +43,19 @@ def tokenize(
 
     Args:
         codec: the model.
-        sources: folders, globs, files, lists (`.txt`) and shards of media (`.tar`).
+        units: of a shard each, from `plan`.
         out: folder of the shards.
-        per_shard: items in a shard.
         stages: keep this many stages; all when None.
         step: tells progress.
 
     Raises:
-        ConfigError: `out` holds shards of other sources or settings, or two items have the same key.
+        ConfigError: `out` holds shards of other sources or settings.
     """
     import webdataset
 
-    units = plan(sources, per_shard)
     state = PartialState()
     with state.main_process_first():
-        _settle(out, codec, units, per_shard, stages)
+        _settle(out, codec, units, stages)
     for number in range(state.process_index, len(units), state.num_processes):
         place = out / f"shard-{number:06d}.tar"
         if place.exists():
@@ -84,6 +81,10 @@ def tokenize(
 
 def plan(sources: Sequence[str], per_shard: int) -> list[list[Item]]:
     """Items of the sources in units of one shard each.
+
+    Args:
+        sources: folders, globs, files, lists (`.txt`) and shards of media (`.tar`).
+        per_shard: items in a shard.
 
     Raises:
         ConfigError: nothing is found, or two items have the same key.
@@ -113,10 +114,10 @@ def _key(item: Item) -> str:
     return f"{folder}/{name.replace('.', '_')}".lstrip("/")
 
 
-def _settle(out: Path, codec: Codec, units: list[list[Item]], per_shard: int, stages: int | None) -> None:
+def _settle(out: Path, codec: Codec, units: list[list[Item]], stages: int | None) -> None:
     """Remember what the folder's shards are made of, or check that it is the same."""
-    digest = hashlib.sha256("\n".join(_key(item) for unit in units for item in unit).encode())
-    facts = {"model": codec.name, "model_hash": codec.model_hash.hex(), "per_shard": per_shard, "stages": stages,
+    digest = hashlib.sha256(json.dumps([[_key(item) for item in unit] for unit in units]).encode())
+    facts = {"model": codec.name, "model_hash": codec.model_hash.hex(), "stages": stages,
              "shards": len(units), "items": sum(map(len, units)), "sources": digest.hexdigest()}  # fmt: skip
     place = out / _PLAN
     if place.exists():

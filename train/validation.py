@@ -62,15 +62,16 @@ class Validation:
         """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` for K kbit/s."""
         model.eval()
         full = model.quantizer.stages
-        scores = {"kbps": float(self._kbps(model)[-1])}
-        for stages in (full, full // 2, full // 4):
-            scores |= {f"{name}_{stages}": value for name, value in self._quality(model, stages).items()}
-        for target in _TARGETS:
-            fitting = max(1, int((self._kbps(model) * _OVERHEAD <= target).sum()))
-            found = self._quality(model, fitting)
-            scores |= {f"{name}_at_{target:g}": value for name, value in found.items()}
-            scores[f"stages_at_{target:g}"] = float(fitting)
-        return scores
+        kbps = self._kbps(model)
+        parts = {f"{stages}": stages for stages in (full, full // 2, full // 4)}
+        fitting = {f"{target:g}": max(1, int((kbps * _OVERHEAD <= target).sum())) for target in _TARGETS}
+        parts |= {f"at_{target}": stages for target, stages in fitting.items()}
+        # Settings often come to the same number of stages, and ViSQOL is slow.
+        quality = {stages: self._quality(model, stages) for stages in dict.fromkeys(parts.values())}
+        scores = {"kbps": float(kbps[-1])}
+        for part, stages in parts.items():
+            scores |= {f"{name}_{part}": value for name, value in quality[stages].items()}
+        return scores | {f"stages_at_{target}": float(stages) for target, stages in fitting.items()}
 
     @torch.no_grad()
     def _quality(self, model: AudioModel, stages: int) -> dict[str, float]:
