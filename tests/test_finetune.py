@@ -9,14 +9,17 @@ import fsqcodec
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import SPEECH
 from fsqcodec.checkpoints import load_model, token_hash
 from fsqcodec.cli.main import main
 from fsqcodec.errors import ConfigError, ModelError
+from fsqcodec.train.adversary import SpectrumDiscriminator, adversarial_terms
 from fsqcodec.train.config import PriorConfig, load_config
 from fsqcodec.train.finetune import Finetune, Settings, split
 from fsqcodec.train.fit_prior import PriorTrainer
 from fsqcodec.train.loop import Trainer
+from safetensors.torch import load_file
 from test_train import RECIPE
 
 PRIOR = """
@@ -115,6 +118,44 @@ def test_a_decoder_tuned_to_a_voice_reads_the_old_files(
     assert len(facts["held_out"]) == 1
     assert len(facts["files"]) == 3
     assert facts["after"] == scores["after"]
+
+
+def test_a_decoder_trained_against_an_adversary_keeps_tokens_and_prior(base: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(out=tmp_path / "run", cache=tmp_path / "cache", speech=SPEECH, steps=40))
+    against = [
+        "model={}",
+        f"init={base}",
+        "parts=decoder",
+        "loss.adversarial=[0.1, 0.1]",
+        "loss.features=[0.1, 0.1]",
+    ]
+    Trainer(load_config(recipe, against), lambda _: None).run()
+    with (tmp_path / "run" / "log.csv").open() as table:
+        critic = [float(row["critic"]) for row in csv.DictReader(table)]
+    assert np.mean(critic[-5:]) < 0.9 * np.mean(critic[:5])  # it tells a poor reconstruction from an original
+    made, old = fsqcodec.load(tmp_path / "run" / "model.safetensors"), fsqcodec.load(base)
+    assert (made.model_hash, made.coder.hash) == (old.model_hash, old.coder.hash)
+    again = load_config(
+        recipe,
+        [*against, f"out={tmp_path / 'on'}", f"adversary={tmp_path / 'run' / 'adversary.safetensors'}"],
+    )
+    kept = Trainer(again, lambda _: None).beside["adversary"].state_dict()
+    assert all(
+        torch.equal(v, kept[k]) for k, v in load_file(tmp_path / "run" / "adversary.safetensors").items()
+    )
+
+
+def test_an_adversary_and_a_decoder_do_not_train_each_other() -> None:
+    adversary, x = SpectrumDiscriminator(4), 0.1 * torch.randn(2, 8000)
+    y = (x + 0.01 * torch.randn(2, 8000)).requires_grad_()
+    own, asked = adversarial_terms(adversary, y, x)
+    assert torch.autograd.grad(own, y, retain_graph=True, allow_unused=True) == (None,)
+    weights = list(adversary.parameters())
+    wanted = asked["adversarial"] + asked["features"]
+    assert all(g is None for g in torch.autograd.grad(wanted, weights, retain_graph=True, allow_unused=True))
+    assert torch.autograd.grad(wanted, y, retain_graph=True)[0].abs().max() > 0
+    assert all(g.isfinite().all() for g in torch.autograd.grad(own, weights))
 
 
 def test_a_full_tuning_has_tokens_and_a_prior_of_its_own(

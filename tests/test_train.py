@@ -21,6 +21,7 @@ from fsqcodec.train.data import Crops
 from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
 from fsqcodec.train.losses import ReconstructionLoss
+from fsqcodec.train.prior import code_lengths
 
 RECIPE = """
 out: {out}
@@ -87,8 +88,11 @@ def test_resume_goes_on_as_if_it_had_not_stopped(recipe: Path, tmp_path: Path) -
     assert all(whole[s] == pytest.approx(parts[s], rel=1e-4, abs=1e-4) for s in whole)
 
 
-def test_two_processes_learn_like_one_with_the_same_global_batch(recipe: Path, tmp_path: Path) -> None:
-    _trainer(recipe, f"out={tmp_path / 'one'}").run()
+@pytest.mark.parametrize("setting", ["seed=3", "loss.features=[0.01, 0.01]"])
+def test_two_processes_learn_like_one_with_the_same_global_batch(
+    recipe: Path, tmp_path: Path, setting: str
+) -> None:
+    _trainer(recipe, f"out={tmp_path / 'one'}", setting).run()
     launch = [
         "-m",
         "torch.distributed.run",
@@ -99,7 +103,7 @@ def test_two_processes_learn_like_one_with_the_same_global_batch(recipe: Path, t
         "fsqcodec.cli.main",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, *launch, "train", str(recipe), f"out={tmp_path / 'two'}"]
+    command = [sys.executable, *launch, "train", str(recipe), f"out={tmp_path / 'two'}", setting]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
@@ -124,6 +128,17 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(recipe: Path) -> None:
 def test_init_starts_from_a_shipped_model(recipe: Path) -> None:
     trainer = _trainer(recipe, "init=speech-24k", "model={}")
     assert trainer.task.model.config == fsqcodec.load("speech-24k").model.config
+
+
+def test_init_goes_on_with_the_prior_that_a_model_has(recipe: Path, speech: np.ndarray) -> None:
+    trainer = _trainer(recipe, "init=speech-24k", "model={}", "loss.rate=[1, 1]")
+    codec = fsqcodec.load("speech-24k")
+    assert codec.prior
+    tokens = codec.encode(speech).tokens[0, :, :100].T.astype(np.int64)
+    digits = codec.model.quantizer.stage_digits(torch.from_numpy(tokens))[None]
+    with torch.no_grad():
+        bits = code_lengths(trainer.beside["prior"](digits)).gather(-1, digits[..., None]).sum((0, 1, 3, 4))
+    assert np.allclose(bits.numpy(), codec.prior.bits(tokens), rtol=0.03)
 
 
 def test_a_changed_shape_keeps_the_tensors_that_still_fit(recipe: Path) -> None:

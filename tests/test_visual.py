@@ -21,6 +21,7 @@ from fsqcodec.sequential import frequency_rows
 from fsqcodec.train.config import load_config
 from fsqcodec.train.loop import Trainer
 from fsqcodec.train.visual_prior import VisualPriorNetwork
+from fsqcodec.train.visual_task import _coded
 from fsqcodec.visual.codec import VisualCodec
 from fsqcodec.visual.context import Layout
 from fsqcodec.visual.header import Side, VisualHeader
@@ -47,13 +48,9 @@ def random_prior(config: VisualConfig, seed: int) -> tuple[VisualPriorNetwork, V
         if name.startswith(("echo", "inner")):
             parameter.data = torch.randint(-200, 200, parameter.shape) / 64
     network.quantize()
-    exported = network.export()
-    for k in range(network.layout.layers):  # biases are rounded at export only
-        first, mix, out = (network.scales[f"{name}{k}"] for name in ("first", "mix", "out"))
-        for name, unit in (("bias", first + 4), ("mix_bias", mix + 7), ("out_bias", out + 7)):
-            rounded = torch.from_numpy(exported[f"{name}{k}"]) / 2.0**unit
-            network.get_parameter(f"{name}{k}").data = rounded.float()
-    return network, VisualPrior(exported, config, seal=True)
+    prior = VisualPrior(network.export(), config, seal=True)
+    network.restore(prior)  # biases are rounded at export only
+    return network, prior
 
 
 def random_digits(config: VisualConfig, height: int, width: int, seed: int) -> torch.Tensor:
@@ -380,7 +377,7 @@ def test_a_picture_model_trains_and_ships(tmp_path: Path) -> None:
 
     def terms() -> dict[str, float]:
         with torch.no_grad():
-            _, shown = trainer.task.loss(trainer.model, trainer.prior, batch, lambda ends: ends[1], 1.0)
+            _, shown = trainer.task.loss(trainer.model, trainer.beside, batch, lambda ends: ends[1], 1.0)
         return {name: float(value) for name, value in shown.items()}
 
     before = terms()
@@ -392,3 +389,36 @@ def test_a_picture_model_trains_and_ships(tmp_path: Path) -> None:
     assert codec.metadata["train"]["steps"] == 100
     data = codec.encode_picture(picture(40, 40), 2)
     assert codec.decode_picture(data).shape == (40, 40, 3)
+
+
+def test_training_holds_what_does_not_move(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    for i in range(6):
+        Image.fromarray(picture(64, 96)).save(tmp_path / "media" / f"p{i}.png")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(out=tmp_path / "run", cache=tmp_path / "cache", media=tmp_path / "media"))
+    task = Trainer(load_config(recipe), lambda _: None).task
+    frames = np.stack([picture(32, 64)] * 3)
+    frames[1, :, :16] = (
+        255 - frames[1, :, :16]
+    )  # the left edge changes and changes back, the rest flickers a little
+    frames[2, 4, 40] += 1
+    x = torch.from_numpy(frames).float() / 127.5 - 1
+    quality, stages = torch.zeros(3, dtype=torch.long), torch.full((3,), 10)
+    seen: list[torch.Tensor] = []
+
+    def hold(*parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        held: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = task._hold(3, *parts)
+        seen.extend(held)
+        return held
+
+    _, tokens, z = task.model(x, quality, stages, hold)
+    assert torch.equal(tokens[1, :, 2:], tokens[0, :, 2:])
+    assert torch.equal(z[2, :, 2:], z[0, :, 2:])
+    assert not torch.equal(tokens[1, :, :1], tokens[0, :, :1])
+    assert not torch.equal(tokens[2, :, :1], tokens[1, :, :1])
+    assert torch.allclose(task.model.quantizer.decode(tokens), seen[1], atol=1e-5)
+    coded = _coded(tokens, 3)
+    assert coded[0].all()
+    assert not coded[1:, :, 2:].any()
+    assert coded[1:, :, 0].all()

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.checkpoints import load_model, save_model
+from fsqcodec.checkpoints import Loaded, load_model, save_model
 from fsqcodec.codec import STAGES_PER_LAYER
 from fsqcodec.errors import ConfigError
 from fsqcodec.tables import StaticTables
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from .adversary import SpectrumDiscriminator, adversarial_terms
 from .config import TrainConfig
 from .data import Crops
 from .loop import Weigh
@@ -34,7 +36,8 @@ class AudioTask:
         if config.parts not in ("all", "decoder"):
             raise ConfigError(f"parts: {config.parts!r} is neither all nor decoder")
         self.config, self.device = config, device
-        self.model = _starting_model(config)
+        self.donor = load_model(config.init) if config.init else None
+        self.model, self.prior = _starting_point(config, self.donor)
         self.model.encoder.requires_grad_(config.parts == "all")
         self.quantizer = self.model.quantizer
         shape = self.model.config
@@ -54,27 +57,37 @@ class AudioTask:
         self.per_item = samples / shape.sample_rate
         self.facts = {"audio_hours": round(self.crops.seconds / 3600, 4)}
         self.terms = ReconstructionLoss(shape.sample_rate).to(device)
-        self.prior = PriorNetwork(self.quantizer, STAGES_PER_LAYER) if any(config.loss.rate) else None
+        self.beside: dict[str, nn.Module] = {"prior": self.prior} if self.prior else {}
+        if any(config.loss.adversarial) or any(config.loss.features):
+            self.beside["adversary"] = adversary = SpectrumDiscriminator()
+            if config.adversary:
+                adversary.load_state_dict(load_file(config.adversary))
 
-    def begin(self, prior: Any, progress: float) -> None:
+    def begin(self, beside: dict[str, Any], progress: float) -> None:
         """Nothing changes between steps."""
 
     def loss(
-        self, model: Any, prior: Any, batch: dict[str, Tensor], weigh: Weigh, progress: float
+        self, model: Any, beside: dict[str, Any], batch: dict[str, Tensor], weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the reconstruction terms, λ times the rate, and the prior's own loss."""
+        """Weighted sum of the reconstruction terms, λ times the rate, and the own losses of prior and adversary."""
         weights = {
             field.name: weigh(getattr(self.config.loss, field.name)) for field in fields(self.config.loss)
         }
         audio, stages = batch["audio"], batch["stages"]
         y, tokens, z = model(audio, stages, quantize=progress >= self.config.optim.no_quantizer)
         lambdas = weights["rate"], weights["rate"] * weights["rate_all"]
-        fit, pressure = self._rate(prior, tokens, z, stages, *lambdas) if prior else (y.new_zeros(()),) * 2
+        own: dict[str, Tensor] = {}
+        pressure = y.new_zeros(())
+        if "prior" in beside:
+            own["rate"], pressure = self._rate(beside["prior"], tokens, z, stages, *lambdas)
+        target = audio[:, : y.shape[1]]
         with torch.autocast(y.device.type, enabled=False):
-            items = self.terms(y.float(), audio[:, : y.shape[1]])
-        terms = {name: item.mean() for name, item in items.items()}
+            terms = {name: item.mean() for name, item in self.terms(y.float(), target).items()}
+        if "adversary" in beside:
+            own["critic"], asked = adversarial_terms(beside["adversary"], y.float(), target)
+            terms |= asked
         loss = sum((weights[name] * term for name, term in terms.items()), pressure)
-        return loss + fit, {"loss": loss, **terms} | ({"rate": fit} if prior else {})
+        return sum(own.values(), loss), {"loss": loss, **terms, **own}
 
     def _rate(
         self, prior: Any, tokens: Tensor, z: Tensor, stages: Tensor, some: float, every: float
@@ -92,9 +105,14 @@ class AudioTask:
         return Validation.of_media(media, self.model.config, prior=self.prior) if media else None
 
     def publish(
-        self, path: Path, model: AudioModel, prior: Any, provenance: dict[str, Any], last: bool
+        self, path: Path, model: AudioModel, beside: dict[str, Any], provenance: dict[str, Any], last: bool
     ) -> None:
-        """Write the model with static tables; `fit_prior` adds the learned prior."""
+        """Write the model with static tables; `fit_prior` adds the learned prior. A decoder keeps its encoder's."""
+        if self.config.parts == "decoder" and self.donor:
+            # Averaging may touch the last bits of a frozen encoder, whose tokens must not change.
+            model.encoder.load_state_dict(self.donor.model.encoder.state_dict())
+            save_model(path, model, {"train": provenance}, self.donor.tables, self.donor.prior)
+            return
         save_model(path, model, {"train": provenance}, self.estimate_tables(model, 2000 if last else 200))
 
     @torch.no_grad()
@@ -109,13 +127,20 @@ class AudioTask:
         return StaticTables.estimate(torch.cat(tokens), copy.deepcopy(model.quantizer).cpu())
 
 
-def _starting_model(config: TrainConfig) -> AudioModel:
-    """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
-    if not config.init:
-        return AudioModel(AudioConfig.from_dict(config.model))
-    donor = load_model(config.init).model
-    model = AudioModel(AudioConfig.from_dict({**donor.config.to_dict(), **config.model}))
+def _starting_point(config: TrainConfig, donor: Loaded | None) -> tuple[AudioModel, PriorNetwork | None]:
+    """Random weights, or those of a donor wherever the settings of `config.model` keep their shape."""
+    shape = AudioConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
+    model = AudioModel(shape)
+    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER) if any(config.loss.rate) else None
+    if donor:
+        take_fitting(model, donor.model)
+        if prior and donor.prior and shape == donor.model.config:
+            prior.restore(donor.prior)
+    return model, prior
+
+
+def take_fitting(model: nn.Module, donor: nn.Module) -> None:
+    """Copy the weights of `donor` that have a place of the same shape."""
     own = model.state_dict()
     fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
-    return model

@@ -59,6 +59,10 @@ class LossConfig:
     loudness: tuple[float, float] = (0.0, 3.0)
     disturbance: tuple[float, float] = (0.0, 1.5)
     similarity: tuple[float, float] = (0.0, 5.0)
+    adversarial: tuple[float, float] = (0.0, 0.0)
+    """Of what a discriminator, trained alongside, thinks of a reconstruction; for runs of the decoder alone."""
+    features: tuple[float, float] = (0.0, 0.0)
+    """Of the distance between the discriminator's features."""
     rate: tuple[float, float] = (0.0, 0.0)
     """λ: of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
     rate_all: tuple[float, float] = (1.0, 1.0)
@@ -124,6 +128,8 @@ class TrainConfig(RunConfig):
     loss: LossConfig = field(default_factory=LossConfig)
     parts: str = "all"
     """`all`, or `decoder`: the encoder stays as it is, and with it the meaning of tokens and files."""
+    adversary: str = ""
+    """Discriminator to start from (`adversary.safetensors` of a run with `loss.adversarial`); random when empty."""
 
 
 @dataclass
@@ -134,9 +140,11 @@ class VisualDataConfig:
     crop: int = 128
     """Width and height of crops of pictures, a multiple of 16."""
     clip_crop: int = 96
-    """Width and height of crops of pairs of frames."""
+    """Width and height of crops of clips."""
+    frames: int = 4
+    """Neighbouring frames in a crop of a clip."""
     clips: float = 0.25
-    """Share of the steps that see pairs of frames, for the prior of video."""
+    """Share of the steps that see clips, for the prior of video."""
     cache: str = "runs/cache"
     workers: int = 1
 

@@ -1,7 +1,7 @@
 """The training loop, distributed by Accelerate: plain, `accelerate launch`, CPU or GPU, one process or many.
 
 A run is a folder: `last.pt` (everything that a resume needs), `model.safetensors` (the averaged weights, a
-model that `fsqcodec --model` takes), `log.csv` and TensorBoard files.
+model that `fsqcodec --model` takes), the networks trained beside it, `log.csv` and TensorBoard files.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Task(Protocol):
 
     model: nn.Module
     """The codec's networks; their averaged weights are what is published."""
-    prior: nn.Module | None
-    """Trained alongside, with its own optimizer state and without averaging."""
+    beside: dict[str, nn.Module]
+    """Networks that are trained alongside, by name: with their own optimizer state, without averaging."""
     data: Dataset[dict[str, Tensor]]
     """Item i depends on the seed and on i alone."""
     facts: dict[str, Any]
@@ -60,17 +60,19 @@ class Task(Protocol):
     """Units in an item."""
 
     def loss(
-        self, model: Any, prior: Any, batch: dict[str, Tensor], weigh: Weigh, progress: float
+        self, model: Any, beside: dict[str, Any], batch: dict[str, Tensor], weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch, and terms to show; called under autocast with the wrapped networks."""
 
-    def begin(self, prior: Any, progress: float) -> None:
-        """Called before every step with the bare prior."""
+    def begin(self, beside: dict[str, Any], progress: float) -> None:
+        """Called before every step with the bare networks that are trained alongside."""
 
     def judge(self) -> Judge | None:
         """Validation, if any is configured."""
 
-    def publish(self, path: Path, model: Any, prior: Any, provenance: dict[str, Any], last: bool) -> None:
+    def publish(
+        self, path: Path, model: Any, beside: dict[str, Any], provenance: dict[str, Any], last: bool
+    ) -> None:
         """Write the averaged model to a file that `--model` takes."""
 
 
@@ -108,7 +110,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         with self.accelerator.main_process_first():
             self.task = task_of(config, self.accelerator.device, self.notify)
-        parts = [self.task.model, *([self.task.prior] if self.task.prior else [])]
+        parts = [self.task.model, *self.task.beside.values()]
         trained = [p for part in parts for p in part.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.dim() > 1], "weight_decay": optim.weight_decay},
@@ -116,7 +118,7 @@ class Trainer:
         ]
         optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(self.task.model, optimizer)
-        self.prior: Any = self.accelerator.prepare(self.task.prior) if self.task.prior else None
+        self.beside = {name: self.accelerator.prepare(net) for name, net in self.task.beside.items()}
         self.ema = AveragedModel(self._bare(), multi_avg_fn=_averager(optim.ema), use_buffers=False)
         self.step = self.skipped = 0
         self.seconds = 0.0
@@ -129,16 +131,16 @@ class Trainer:
     def _bare(self) -> Any:
         return self.accelerator.unwrap_model(self.model)
 
-    def _bare_prior(self) -> Any:
-        return self.prior and self.accelerator.unwrap_model(self.prior)
+    def _bare_beside(self) -> dict[str, Any]:
+        return {name: self.accelerator.unwrap_model(net) for name, net in self.beside.items()}
 
     def _resume(self) -> None:
         state = torch.load(self.out / "last.pt", map_location=self.accelerator.device, weights_only=True)
         self._bare().load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
-        if self.prior and state.get("prior"):
-            self._bare_prior().load_state_dict(state["prior"])
+        for name, net in self._bare_beside().items():
+            net.load_state_dict(state["beside"][name])
         self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
         self.notify(f"resumed {self.out / 'last.pt'} at step {self.step}")
 
@@ -147,19 +149,18 @@ class Trainer:
         if not self.main:
             return
         self.out.mkdir(parents=True, exist_ok=True)
+        beside = self._bare_beside()
         state = {
             "model": self._bare().state_dict(), "optimizer": self.optimizer.state_dict(),
-            "prior": self.prior and self._bare_prior().state_dict(),
+            "beside": {name: net.state_dict() for name, net in beside.items()},
             "ema": self.ema.state_dict(), "step": self.step, "skipped": self.skipped, "seconds": self.seconds,
         }  # fmt: skip
         torch.save(state, self.out / "last.pt.part")
         (self.out / "last.pt.part").replace(self.out / "last.pt")
-        if self.prior:
-            save_file(self._bare_prior().state_dict(), self.out / "prior.safetensors")
+        for name, net in beside.items():
+            save_file(net.state_dict(), self.out / f"{name}.safetensors")
         averaged = self.ema.module.eval()
-        self.task.publish(
-            self.out / "model.safetensors", averaged, self._bare_prior(), self.provenance(), last
-        )
+        self.task.publish(self.out / "model.safetensors", averaged, beside, self.provenance(), last)
 
     def provenance(self) -> dict[str, Any]:
         """What made these weights: the run's configuration, steps, hours and data."""
@@ -180,14 +181,13 @@ class Trainer:
         optim, progress = self.config.optim, self.step / self.config.optim.steps
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, optim)
-        self.task.begin(self._bare_prior(), progress)
+        self.task.begin(self._bare_beside(), progress)
         with self.accelerator.autocast():
-            loss, terms = self.task.loss(self.model, self.prior, batch, self._weigh, progress)
+            loss, terms = self.task.loss(self.model, self.beside, batch, self._weigh, progress)
         self.accelerator.backward(loss)
         norms = [
             float(self.accelerator.clip_grad_norm_(part.parameters(), optim.clip) or 0.0)
-            for part in (self.model, self.prior)
-            if part
+            for part in (self.model, *self.beside.values())
         ]
         if math.isfinite(sum(norms)):
             self.optimizer.step()

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from fsqcodec.exact import ACTIVATION_BITS, weight_table
-from fsqcodec.prior import SCALES, TAPS, TYPES
+from fsqcodec.prior import SCALES, TAPS, TYPES, Prior
 from fsqcodec.residual import ResidualFSQ
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -98,18 +99,27 @@ class PriorNetwork(QuantizedNetwork):
         """The tensors of `fsqcodec.prior.Prior`; `quantize` comes first."""
         masks = {"embed": self.placed, "near": self.causal, "far": self.causal, "siblings": self.earlier}
         found = {name: self.rounded(name) * masks.get(name, 1) for name in SCALES}
-        units = {  # a bias counts in the units of the sum that it joins
-            "embed_bias": self.scales["embed"], "near_bias": self.scales["near"] + ACTIVATION_BITS,
-            "far_bias": self.scales["far"] + ACTIVATION_BITS, "hidden_bias": self.scales["context"] + ACTIVATION_BITS,
-            "out_bias": self.scales["out"] + ACTIVATION_BITS,
-        }  # fmt: skip
-        found |= {name: torch.round(getattr(self, name).detach() * 2.0**unit) for name, unit in units.items()}
+        for name, point in self.points(self.scales).items():
+            if name not in found:
+                found[name] = torch.round(self.get_parameter(name).detach() * 2.0**point)
         found |= {
             "scales": torch.tensor([self.scales[name] for name in SCALES]),
             "weights": weight_table(),
             "blocks": torch.tensor(self.blocks),
         }
         return {name: tensor.cpu().numpy().astype(TYPES[name]) for name, tensor in found.items()}
+
+    def points(self, scales: Mapping[str, int]) -> dict[str, int]:
+        """See `QuantizedNetwork`. A bias counts in the units of the sum that it joins."""
+        return {**scales} | {
+            "embed_bias": scales["embed"], "near_bias": scales["near"] + ACTIVATION_BITS,
+            "far_bias": scales["far"] + ACTIVATION_BITS, "hidden_bias": scales["context"] + ACTIVATION_BITS,
+            "out_bias": scales["out"] + ACTIVATION_BITS,
+        }  # fmt: skip
+
+    def restore(self, prior: Prior) -> None:
+        """Start from the weights of an integer prior; see `QuantizedNetwork`."""
+        self._restore(prior.tensors, prior.scale)
 
 
 def block_edges(width: int, layers: int) -> list[int]:

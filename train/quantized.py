@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from fsqcodec.exact import ACTIVATION, ACTIVATION_BITS
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _FINEST = 10
@@ -61,6 +63,25 @@ class QuantizedNetwork(nn.Module):
             return sums.clamp(0, 1)
         units = sums.clamp(0, ACTIVATION / one)
         return units + (torch.floor(units * one) / one - units).detach()
+
+    def points(self, scales: Mapping[str, int]) -> dict[str, int]:
+        """Binary point of every exported tensor: its real numbers are the integers over 2 to that power."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _restore(self, integers: Mapping[str, NDArray[Any]], scales: Mapping[str, int]) -> None:
+        """Take over the real numbers that exported integers stand for; the opposite of `export`.
+
+        Raises:
+            ValueError: shapes differ.
+        """
+        for name, point in self.points(scales).items():
+            place, found = self.get_parameter(name), torch.from_numpy(integers[name].astype("f4"))
+            if place.shape != found.shape:
+                raise ValueError(
+                    f"prior: {name} is {tuple(found.shape)} where {tuple(place.shape)} is needed"
+                )
+            place.copy_(found / 2.0**point)
 
     def _most(self, name: str) -> int:
         return torch.iinfo(torch.int16 if name in self._wide else torch.int8).max

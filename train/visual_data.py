@@ -1,4 +1,4 @@
-"""Crops of pictures, and of pairs of frames of clips: crop number i depends on the seed and on i alone."""
+"""Crops of pictures, and of neighbouring frames of clips: crop number i depends on the seed and on i alone."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_cached(file: Path, cache: Path) -> Clip:
 class VisualCrops(Dataset[dict[str, Tensor]]):
     """Items `frames` uint8 (T, S, S, 3), `quality` int64 () and `stages` int64 ().
 
-    The items of a batch are all pictures (T = 1) or all pairs of frames (T = 2).
+    The items of a batch are all pictures (T = 1) or all pieces of clips (T = `config.frames`).
 
     Args:
         config: sources and sizes.
@@ -100,13 +100,12 @@ class VisualCrops(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng((self.seed, index))
         pool = (self.clips or self.pictures) if moving else (self.pictures or self.clips)
         clip = pool[rng.integers(len(pool))]
-        count, size = (2, self.config.clip_crop) if moving else (1, self.config.crop)
+        count, size = (self.config.frames, self.config.clip_crop) if moving else (1, self.config.crop)
         first = int(rng.integers(max(1, len(clip) - count + 1)))
         top = int(rng.integers(clip.shape[1] - size + 1))
         left = int(rng.integers(clip.shape[2] - size + 1))
         frames = clip[first : first + count, top : top + size, left : left + size]
-        if len(frames) < count:
-            frames = np.repeat(frames, count, axis=0)
+        frames = np.concatenate([frames, np.repeat(frames[-1:], count - len(frames), axis=0)])
         if rng.random() < 0.5:
             frames = frames[:, :, ::-1]
         if rng.random() < 0.3:

@@ -6,16 +6,21 @@ hidden units → logits of the layer's digits. A bias by quality tells it the ga
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from fsqcodec.exact import ACTIVATION_BITS, LOGIT_BITS, weight_table
 from fsqcodec.visual.context import CHANGES, INPUT_BITS, Layout, black
 from fsqcodec.visual.model import VisualConfig
-from fsqcodec.visual.prior import KINDS, dtype_of
+from fsqcodec.visual.prior import KINDS, VisualPrior, dtype_of
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .quantized import QuantizedNetwork
+
+SCALES = ("first", "mix", "out")
+"""Of every layer; contexts share the first."""
 
 
 class VisualPriorNetwork(QuantizedNetwork):
@@ -97,23 +102,27 @@ class VisualPriorNetwork(QuantizedNetwork):
 
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.visual.prior.VisualPrior`; `quantize` comes first."""
-        found: dict[str, Tensor] = {}
-        scales = []
-        for k in range(self.layout.layers):
-            first, mix, out = (self.scales[f"{name}{k}"] for name in ("first", "mix", "out"))
-            scales.append([first, mix, out])
-            for name in (*KINDS, "mix", "out"):
-                found[f"{name}{k}"] = self.rounded(f"{name}{k}")
-            # A bias counts in the units of the sum that it joins.
-            units = {
-                "bias": first + INPUT_BITS,
-                "mix_bias": mix + ACTIVATION_BITS,
-                "out_bias": out + ACTIVATION_BITS,
-                "echo": LOGIT_BITS,
-            }
-            if self.layout.place(k)[0]:
-                units["inner"] = LOGIT_BITS
-            for name, unit in units.items():
-                found[f"{name}{k}"] = torch.round(self.get_parameter(f"{name}{k}").detach() * 2.0**unit)
+        found = {
+            name: self.rounded(name) if name in self._scale_of else torch.round(self.get_parameter(name).detach() * 2.0**point)
+            for name, point in self.points(self.scales).items()
+        }  # fmt: skip
+        scales = [[self.scales[f"{name}{k}"] for name in SCALES] for k in range(self.layout.layers)]
         found |= {"scales": torch.tensor(scales), "weights": weight_table()}
         return {name: tensor.cpu().numpy().astype(dtype_of(name)) for name, tensor in found.items()}
+
+    def points(self, scales: Mapping[str, int]) -> dict[str, int]:
+        """See `QuantizedNetwork`. A bias counts in the units of the sum that it joins."""
+        found = {name: scales[scale] for name, scale in self._scale_of.items()}
+        for k in range(self.layout.layers):
+            first, mix, out = (scales[f"{name}{k}"] for name in SCALES)
+            found |= {f"bias{k}": first + INPUT_BITS, f"mix_bias{k}": mix + ACTIVATION_BITS,
+                      f"out_bias{k}": out + ACTIVATION_BITS, f"echo{k}": LOGIT_BITS}  # fmt: skip
+            if self.layout.place(k)[0]:
+                found[f"inner{k}"] = LOGIT_BITS
+        return found
+
+    def restore(self, prior: VisualPrior) -> None:
+        """Start from the weights of an integer prior; see `QuantizedNetwork`."""
+        rows = zip(range(self.layout.layers), prior.scales, strict=True)
+        scales = {f"{name}{k}": scale for k, row in rows for name, scale in zip(SCALES, row, strict=True)}
+        self._restore(prior.tensors, scales)

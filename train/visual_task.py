@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from fsqcodec.visual.context import Layout
 from fsqcodec.visual.model import STRIDE, VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
 from fsqcodec.visual.skip import PATIENCE
-from torch import Tensor
+from torch import Tensor, nn
 
+from .audio_task import take_fitting
 from .config import VisualTrainConfig
 from .loop import Weigh
 from .prior import code_lengths, rate
@@ -32,6 +34,7 @@ class VisualTask:
     ) -> None:
         self.config = config
         self.model, self.prior = _starting_point(config)
+        self.beside: dict[str, nn.Module] = {"prior": self.prior}
         shape = self.model.config
         self.layout = Layout.of(shape)
         layers = (shape.stages_per_layer, self.layout.layers)
@@ -41,7 +44,7 @@ class VisualTask:
         )
         if not config.init:
             self.model.start_from(self.data.blocks(STRIDE))
-        self.per_item = ((1 - data.clips) * data.crop**2 + data.clips * 2 * data.clip_crop**2) / 1e6
+        self.per_item = ((1 - data.clips) * data.crop**2 + data.clips * data.frames * data.clip_crop**2) / 1e6
         self.facts = {"pictures": len(self.data.pictures), "clips": len(self.data.clips)}
         low, high = config.loss.lambdas
         steps = torch.arange(shape.qualities, device=device) / max(1, shape.qualities - 1)
@@ -49,26 +52,26 @@ class VisualTask:
         # Without weights the highest quality, whose loss is twenty times that of the lowest, would rule the network.
         self.weights = ((low * high) ** 0.5 / self.lambdas) ** 0.5
 
-    def begin(self, prior: Any, progress: float) -> None:
+    def begin(self, beside: dict[str, Any], progress: float) -> None:
         """From a share of the steps on, the prior computes in the steps of its integers."""
         if progress >= self.config.quantize_from:
-            prior.quantize()
+            beside["prior"].quantize()
 
     def loss(
-        self, model: Any, prior: Any, batch: dict[str, Tensor], weigh: Weigh, progress: float
+        self, model: Any, beside: dict[str, Any], batch: dict[str, Tensor], weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """λ · squared error + bits of the kept layers, both a picture element, and the prior's own bits."""
-        frames = batch["frames"].float() / 127.5 - 1
+        prior, frames = beside["prior"], batch["frames"].float() / 127.5 - 1
         count = frames.shape[1]
         x = frames.flatten(0, 1)
         quality, stages = (batch[name].repeat_interleave(count) for name in ("quality", "stages"))
-        y, tokens, z = model(x, quality, stages)
+        y, tokens, z = model(x, quality, stages, partial(self._hold, count) if count > 1 else None)
         error = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
         digits, places = self.model.digits(tokens), self.model.places(z)
         exact = torch.autocast(x.device.type, enabled=not prior_is_quantized(prior), dtype=torch.bfloat16)
         with exact:
             logits = self._logits(prior, digits, places, batch["quality"], count)
-        coded = self._coded(digits.detach(), places.detach(), count)[..., None, None]
+        coded = _coded(tokens, count)[..., None, None]
         bits, pressure = (
             (term * coded).sum((1, 2, 4)) / x[0, ..., 0].numel()  # bits a picture element of each layer, (B·T, layers)
             for term in rate(code_lengths(logits), self._by_layer(digits).long() + self.layout.levels // 2,
@@ -86,27 +89,30 @@ class VisualTask:
         return loss + bits.sum(1).mean(), shown
 
     def _logits(self, prior: Any, digits: Tensor, places: Tensor, quality: Tensor, count: int) -> Tensor:
-        """Logits (B·T, h, w, layers, channels, L); a pair's second frame sees the first."""
+        """Logits (B·T, h, w, layers, channels, L); every frame but a clip's first sees the one before."""
         # Contexts pass gradients on through the coarsest digit, which stands for the whole value.
         bent = digits.clone()
         bent[..., 0, :] = digits[..., 0, :] + (places[..., 0, :] - places[..., 0, :].detach())
         if count == 1:
             found: Tensor = prior(bent, quality)
             return found
-        pairs = bent.unflatten(0, (-1, count))
-        first, second = prior(pairs[:, 0], quality), prior(pairs[:, 1], quality, pairs[:, 0])
-        return torch.stack([first, second], 1).flatten(0, 1)
+        clips = bent.unflatten(0, (-1, count))
+        first = prior(clips[:, 0], quality)
+        ahead, before = (part.flatten(0, 1) for part in (clips[:, 1:], clips[:, :-1]))
+        later = prior(ahead, quality.repeat_interleave(count - 1), before).unflatten(0, (-1, count - 1))
+        return torch.cat([first[:, None], later], 1).flatten(0, 1)
 
-    def _coded(self, digits: Tensor, places: Tensor, count: int) -> Tensor:
-        """Positions (B·T, h, w) whose digits are coded: a pair's second frame skips what stays as it was."""
-        coded = torch.ones(digits.shape[:3], device=digits.device)
-        if count > 1:
-            pairs, values = (
-                part.unflatten(0, (-1, count)) for part in (digits, places[..., 0, :] * self.layout.unit(0))
-            )
-            growth = self.layout.growth(values[:, 1], pairs[:, 1], pairs[:, 0])
-            coded.unflatten(0, (-1, count))[:, 1] = (growth > PATIENCE).float()
-        return coded
+    def _hold(self, count: int, z: Tensor, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions that hardly change stay as they were, frame after frame, as in encoding (`fsqcodec.visual.skip`)."""
+        frames = [part.unflatten(0, (-1, count)).unbind(1) for part in (z, values, tokens)]
+        kept = [tuple(part[0] for part in frames)]
+        for new in zip(*(part[1:] for part in frames), strict=True):
+            wanted = self.model.places(new[0].detach())[..., 0, :] * self.layout.unit(0)
+            digits, before = self.model.digits(new[2]), self.model.digits(kept[-1][2])
+            moved = (self.layout.growth(wanted, digits, before) > PATIENCE)[..., None]
+            kept.append(tuple(torch.where(moved, now, old) for now, old in zip(new, kept[-1], strict=True)))
+        held = (torch.stack(part, 1).flatten(0, 1) for part in zip(*kept, strict=True))
+        return next(held), next(held), next(held)
 
     def _by_layer(self, x: Tensor) -> Tensor:
         """(B, h, w, passes, D) → (B, h, w, layers, channels of a layer)."""
@@ -117,11 +123,19 @@ class VisualTask:
         return VisualValidation.of_media(self.config.validate, self) if self.config.validate else None
 
     def publish(
-        self, path: Path, model: VisualModel, prior: Any, provenance: dict[str, Any], last: bool
+        self, path: Path, model: VisualModel, beside: dict[str, Any], provenance: dict[str, Any], last: bool
     ) -> None:
         """Write the model; with its prior in integers once that computes in their steps."""
+        prior = beside["prior"]
         exported = VisualPrior(prior.export(), model.config, seal=True) if prior.scales else None
         save_model(path, model, {"train": provenance}, prior=exported)
+
+
+def _coded(tokens: Tensor, count: int) -> Tensor:
+    """Positions (B·T, h, w) that cost bits: those of a clip's frames after the first that changed, and the whole first."""
+    clips = tokens.unflatten(0, (-1, count))
+    changed = (clips[:, 1:] != clips[:, :-1]).any(-1)
+    return torch.cat([torch.ones_like(clips[:, :1, ..., 0], dtype=torch.bool), changed], 1).flatten(0, 1)
 
 
 def prior_is_quantized(prior: Any) -> bool:
@@ -131,11 +145,11 @@ def prior_is_quantized(prior: Any) -> bool:
 
 def _starting_point(config: VisualTrainConfig) -> tuple[VisualModel, VisualPriorNetwork]:
     """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
-    donor = load_visual(config.init).model if config.init else None
-    shape = VisualConfig.from_dict({**(donor.config.to_dict() if donor else {}), **config.model})
-    model = VisualModel(shape)
+    donor = load_visual(config.init) if config.init else None
+    shape = VisualConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
+    model, prior = VisualModel(shape), VisualPriorNetwork(shape)
     if donor:
-        own = model.state_dict()
-        fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
-        model.load_state_dict(fitting, strict=False)
-    return model, VisualPriorNetwork(shape)
+        take_fitting(model, donor.model)
+        if donor.prior and shape == donor.model.config:
+            prior.restore(donor.prior)
+    return model, prior

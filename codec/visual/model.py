@@ -11,6 +11,7 @@ pass refine the grid (signal-to-noise scalability): fewer of them give a lower q
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..residual import ResidualFSQ
 STRIDE = 16
 """Picture elements, across and down, of a latent position."""
 _PATCH = 8
+Hold = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -199,13 +201,16 @@ class VisualModel(nn.Module):
         self.decoder.linear.weight.copy_(basis)
         self.decoder.linear.bias.copy_(mean)
 
-    def forward(self, x: Tensor, quality: Tensor, stages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, quality: Tensor, stages: Tensor, hold: Hold | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct a batch for training.
 
         Args:
             x: pixels float32 (B, H, W, 3) in [-1, 1], H and W multiples of 16.
             quality: int64 (B,), 0 … qualities - 1.
             stages: int64 (B,), how many stages are decoded.
+            hold: what makes latents, quantized values and tokens stay as they were a frame before, ahead of decoding.
 
         Returns:
             the reconstruction float32 (B, H, W, 3), tokens int64 (B, h, w, stages), and the latents (B, h, w, D)
@@ -213,4 +218,6 @@ class VisualModel(nn.Module):
         """
         z = self.encoder(x, quality)
         values, tokens = self.quantizer(z, stages)
+        if hold:
+            z, values, tokens = hold(z, values, tokens)
         return self.decoder(values, quality), tokens, z
