@@ -134,7 +134,10 @@ def _starting_point(config: TrainConfig, donor: Loaded | None) -> tuple[AudioMod
     prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER) if any(config.loss.rate) else None
     if donor:
         take_fitting(model, donor.model)
-        if prior and donor.prior and shape == donor.model.config:
+        same = all(
+            getattr(shape, k) == getattr(donor.model.config, k) for k in ("levels", "groups", "stages")
+        )
+        if prior and donor.prior and same:
             prior.restore(donor.prior)
     return model, prior
 

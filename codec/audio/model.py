@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..residual import ResidualFSQ
 from ..streaming import History
-from .layers import Analysis, Blocks, Synthesis
+from .layers import Analysis, Blocks, Scatter, Synthesis
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class AudioConfig:
     groups: int = 20
     stages: int = 24
     """Stages beyond `groups` refine the first groups once more."""
+    scatter: float = 0.0
+    """Hz from which the decoder scatters phases (`layers.Scatter`), as tokens do not depend on it; nowhere when 0."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AudioConfig:
@@ -124,12 +126,14 @@ class Decoder(nn.Module):
         self.out = nn.Linear(c.fine_channels, 3 * self.synthesis.bins)
         with torch.no_grad():
             self.out.bias[: self.synthesis.bins] = -1.0  # start quiet
+        self.scatter = Scatter(c.scatter, c.sample_rate, c.window, c.stride, channels) if c.scatter else None
 
     def forward(self, values: Tensor, stages: Tensor, history: History | None = None) -> Tensor:
         """Samples of latents (B, T, D) that were decoded from `stages` int64 (B, 1 or T) stages."""
         y = self.coarse(self.project(values) + self.stages(stages), history)
         y = rearrange(self.up(self.up_norm(y)), "b t (s c) -> b (t s) c", s=self.stride)
-        return self.synthesis(self.out(self.out_norm(self.fine(y, history))), history)
+        y = self.out(self.out_norm(self.fine(y, history))).float()
+        return self.synthesis(self.scatter(y, values) if self.scatter else y, history)
 
 
 class AudioModel(nn.Module):
