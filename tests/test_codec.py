@@ -6,6 +6,7 @@ import hashlib
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fsqcodec
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SPEECH
+from fsqcodec.audio.layers import Scatter, Synthesis
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.audio.stream import BLOCK, StreamDecoder, StreamEncoder
 from fsqcodec.checkpoints import load_model, save_model, token_hash
@@ -194,6 +196,36 @@ def test_another_decoder_reads_the_same_files(codec: Codec, encoded: Encoded, tm
     save_model(tmp_path / "tuned.safetensors", model, {}, tables, prior)
     tuned = fsqcodec.load(tmp_path / "tuned.safetensors")
     assert np.array_equal(tuned.from_bytes(codec.to_bytes(encoded)).tokens, encoded.tokens)
+
+
+def test_scattered_phases_break_repetition_and_change_no_token(encoded: Encoded) -> None:
+    window, hop, channels = 720, 240, 72
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randint(-4, 5, (1, 60, channels), generator=generator) / 4.5
+    constant = torch.zeros(1, 120, 3 * (window // 2 + 1))
+    constant[..., window // 2 + 1 :] = torch.randn(
+        2 * (window // 2 + 1), generator=generator
+    )  # of every frame alike
+    synthesis, scatter = Synthesis(window, hop), Scatter(5000, 24000, window, 2, channels)
+    alike = {}
+    for name, spectrum in (("plain", constant), ("scattered", scatter(constant, values))):
+        bands = torch.fft.rfft(synthesis(spectrum)[0, 2 * hop :])
+        hertz = torch.linspace(0, 12000, len(bands))
+        for part, kept in (("low", hertz < 4500), ("high", hertz > 6500)):
+            y = torch.fft.irfft(bands * kept)
+            alike[name, part] = float((y[hop:] @ y[:-hop]) / (y @ y))
+    assert alike["plain", "high"] > 0.9
+    assert alike["scattered", "high"] < 0.2
+    assert alike["scattered", "low"] > 0.9
+    model = load_model("speech-24k").model
+    config = replace(model.config, scatter=0.0 if model.config.scatter else 5000.0)
+    other = AudioModel(config)
+    other.load_state_dict(model.state_dict())
+    assert token_hash(other) == token_hash(model)
+    block = torch.from_numpy(encoded.tokens[:, :, :50].astype(np.int64)).transpose(1, 2)
+    with torch.no_grad():
+        low = [np.fft.rfft(m.decode(block)[0].numpy())[: 4500 * 49 // 50] for m in (model, other)]
+    assert np.abs(low[0] - low[1]).max() < 0.02 * np.abs(low[0]).max()
 
 
 def test_model_files_that_are_none(tmp_path: Path) -> None:
