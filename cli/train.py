@@ -30,6 +30,8 @@ def train(
 
     fsqcodec train speech-24k-prior out=runs/prior prior_of=runs/mine/model.safetensors
 
+    fsqcodec train speech-24k-decoder out=runs/final init=runs/prior/model.safetensors
+
     accelerate launch --num_processes 2 -m fsqcodec.cli.main train my.yaml
     """
     from fsqcodec.train.config import load_config

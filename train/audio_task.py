@@ -101,8 +101,10 @@ class AudioTask:
 
     def judge(self) -> Validation | None:
         """Scores on the configured clips."""
-        media = self.config.validate
-        return Validation.of_media(media, self.model.config, prior=self.prior) if media else None
+        media, prior = self.config.validate, self.prior
+        if not prior and self.donor and self.donor.prior and self.config.parts == "decoder":
+            prior = _prior(self.model, self.donor)
+        return Validation.of_media(media, self.model.config, prior=prior) if media else None
 
     def publish(
         self, path: Path, model: AudioModel, beside: dict[str, Any], provenance: dict[str, Any], last: bool
@@ -131,15 +133,23 @@ def _starting_point(config: TrainConfig, donor: Loaded | None) -> tuple[AudioMod
     """Random weights, or those of a donor wherever the settings of `config.model` keep their shape."""
     shape = AudioConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
     model = AudioModel(shape)
-    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER) if any(config.loss.rate) else None
     if donor:
         take_fitting(model, donor.model)
-        same = all(
-            getattr(shape, k) == getattr(donor.model.config, k) for k in ("levels", "groups", "stages")
-        )
-        if prior and donor.prior and same:
-            prior.restore(donor.prior)
-    return model, prior
+    return model, _prior(model, donor) if any(config.loss.rate) else None
+
+
+def _prior(model: AudioModel, donor: Loaded | None) -> PriorNetwork:
+    """A prior to train: with the donor's weights if it has one for the same stages."""
+    settings = ("levels", "groups", "stages")
+    if (
+        not donor
+        or not donor.prior
+        or any(getattr(model.config, s) != getattr(donor.model.config, s) for s in settings)
+    ):
+        return PriorNetwork(model.quantizer, STAGES_PER_LAYER)
+    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, donor.prior.width)
+    prior.restore(donor.prior)
+    return prior
 
 
 def take_fitting(model: nn.Module, donor: nn.Module) -> None:

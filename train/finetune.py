@@ -170,8 +170,6 @@ class Finetune:
         if main:
             s.out.parent.mkdir(parents=True, exist_ok=True)
         if not s.full:
-            # Averaging may have touched the last bits of a frozen encoder; its tokens must not change.
-            tuned.encoder.load_state_dict(self.base.model.encoder.state_dict())
             if main:
                 save_model(s.out, tuned, metadata, self.base.tables, self.base.prior)
             return
