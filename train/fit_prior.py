@@ -6,7 +6,6 @@ A run is a folder as in `loop`: `tokens.safetensors` (made once), `last.pt` (to 
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from .config import PriorConfig
 from .corpus import read_shard, shards_of
 from .data import Crops
 from .items import list_media
+from .loop import Trainer, append_row
 from .prior import PriorNetwork, code_lengths
 
 
@@ -160,13 +160,7 @@ class PriorTrainer:
             return
         row = {"step": self.step, "hours": round(self.seconds / 3600, 4), "bits": round(bits, 5),
                "saved": round(1 - bits / fixed, 5)}  # fmt: skip
-        path = self.out / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as out:
-            table = csv.DictWriter(out, list(row))
-            if new:
-                table.writeheader()
-            table.writerow(row)
+        append_row(self.out / "log.csv", row)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -219,6 +213,4 @@ class PriorTrainer:
 
 def trainer_of(config: Any, notify: Callable[[str], None] = print) -> Any:
     """The trainer that a configuration asks for."""
-    from .loop import Trainer
-
     return PriorTrainer(config, notify) if isinstance(config, PriorConfig) else Trainer(config, notify)

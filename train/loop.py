@@ -260,17 +260,21 @@ class Trainer:
             return
         row = {"step": self.step, "hours": round(self.seconds / 3600, 4), "lr": learning_rate(self.step, self.config.optim),
                "skipped": self.skipped} | {k: round(v, 5) for k, v in means.items()}  # fmt: skip
-        path = self.out / "log.csv"
-        if path.exists() and path.read_text().partition("\n")[0] != ",".join(row):
-            path.replace(self.out / f"log-to-{self.step}.csv")  # another set of terms from here on
-        new = not path.exists()
-        with path.open("a", newline="") as out:
-            table = csv.DictWriter(out, list(row))
-            if new:
-                table.writeheader()
-            table.writerow(row)
+        append_row(self.out / "log.csv", row)
         for key, value in means.items():
             writer.add_scalar(f"train/{key}", value, self.step)
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file; one with other columns makes way, as `…-to-STEP.csv`."""
+    if path.exists() and path.read_text().partition("\n")[0] != ",".join(row):
+        path.replace(path.with_stem(f"{path.stem}-to-{row['step']}"))
+    new = not path.exists()
+    with path.open("a", newline="") as out:
+        table = csv.DictWriter(out, list(row))
+        if new:
+            table.writeheader()
+        table.writerow(row)
 
 
 def task_of(
