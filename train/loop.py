@@ -220,7 +220,7 @@ class Trainer:
         sums: dict[str, float] = {}
         counted, mark, saved = 0, time.monotonic(), time.monotonic()
         self.model.train()
-        stopping = _StopSignal()
+        stopping, threads = _StopSignal(), torch.get_num_threads()
         for batch in loader:
             values = self.train_step(batch)
             for key, value in values.items():
@@ -245,6 +245,7 @@ class Trainer:
                     for key, value in scores.items():
                         writer.add_scalar(f"validation/{key}", value, self.step)
                     validation.write_samples(self.ema.module, writer, self.step)
+                torch.set_num_threads(threads)  # measures' libraries change it, and threads that wait cost more than they help
                 self.model.train()
             if time.monotonic() - saved > 60 * config.save_minutes or last or stopping.asked:
                 self.save(last or stopping.asked)
