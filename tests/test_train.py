@@ -125,6 +125,20 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(recipe: Path) -> None:
     assert any(not torch.equal(v, before[k]) for k, v in trainer._bare().state_dict().items())
 
 
+def test_a_measure_that_changes_the_threads_does_not_slow_training_down(recipe: Path) -> None:
+    class Greedy:
+        def score(self, model: object) -> dict[str, float]:
+            torch.set_num_threads(2)
+            return {"quality": 1.0}
+
+        def write_samples(self, *_: object) -> None: ...
+
+    trainer = _trainer(recipe, "optim.steps=3", "validate_every=1")
+    trainer.task.judge = Greedy  # type: ignore[method-assign,assignment]
+    trainer.run()
+    assert torch.get_num_threads() == 1
+
+
 def test_init_starts_from_a_shipped_model(recipe: Path) -> None:
     trainer = _trainer(recipe, "init=speech-24k", "model={}")
     assert trainer.task.model.config == fsqcodec.load("speech-24k").model.config
