@@ -245,7 +245,8 @@ class Trainer:
                     for key, value in scores.items():
                         writer.add_scalar(f"validation/{key}", value, self.step)
                     validation.write_samples(self.ema.module, writer, self.step)
-                torch.set_num_threads(threads)  # measures' libraries change it, and threads that wait cost more than they help
+                # Measures' libraries change it, and threads that wait for each other cost more than they help.
+                torch.set_num_threads(threads)
                 self.model.train()
             if time.monotonic() - saved > 60 * config.save_minutes or last or stopping.asked:
                 self.save(last or stopping.asked)
