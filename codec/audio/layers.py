@@ -92,7 +92,6 @@ class Scatter(nn.Module):
 
     def __init__(self, start: float, sample_rate: int, window: int, stride: int, channels: int) -> None:
         super().__init__()
-        self.stride = stride
         hertz = torch.arange(window // 2 + 1) * sample_rate / window
         share = ((hertz - start) / (start / 4)).clamp(0, 1)
         count = torch.arange(_SCATTERED * stride * len(hertz)).reshape(-1, len(hertz))
