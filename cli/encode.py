@@ -46,7 +46,7 @@ def encode(
     ] = "speech",
     packet: Annotated[
         float, typer.Option(min=0.02, max=20, help="Seconds of sound in a packet, which decodes by itself.")
-    ] = 2.5,
+    ] = 4.0,
     prior: Annotated[
         str,
         typer.Option(help="learned, or none: larger files of sound, by static tables, quicker to decode."),

@@ -24,7 +24,7 @@ from .reader import Reader
 from .tables import StaticTables
 
 STAGES_PER_LAYER = 3
-PACKET_SECONDS = 2.5
+PACKET_SECONDS = 4.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@
 A packet decodes by itself and lasts a couple of seconds. Its layers hold `stages_per_layer` stages each, in
 order of importance: trailing layers may be cut off (`peel`). The index tells where the packets of stream 0 begin, which
 those of other streams follow; version 1 also reads indices of all packets. It is a convenience of seeking; a file
-without it (truncated, live) is read just as well. Every size is checked against a limit before it is used.
+without it (truncated, live) is read just as well, and one of few packets, whose header tells how long it is, has none.
+Every size is checked against a limit before it is used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Protocol
 
@@ -98,6 +100,10 @@ class Header:
     def span(self, frames: int) -> float:
         """Seconds of so many latent frames."""
         return frames * self.frame_samples / self.frame_rate
+
+    def covered(self, ends: Sequence[int]) -> bool:
+        """Whether streams that end with these frames are all that the header tells of."""
+        return self.seconds is not None and all(self.span(end) >= self.seconds for end in ends)
 
     def pack(self) -> bytes:
         """The bytes of the header.
@@ -215,8 +221,15 @@ class Packet:
 class Packable(Protocol):
     """A header of any kind."""
 
+    @property
+    def streams(self) -> int:
+        """Number of streams."""
+
     def pack(self) -> bytes:
         """The bytes of the header."""
+
+    def covered(self, ends: Sequence[int]) -> bool:
+        """Whether streams that end with these frames are all that the header tells of."""
 
 
 def seal(fields: bytes) -> bytes:
@@ -235,8 +248,8 @@ class Writer:
     """Writes a file front to back; works on pipes."""
 
     def __init__(self, file: IO[bytes], header: Packable) -> None:
-        self._file, self._entries, self._at, self._start = file, [0], 0, 0
-        self._index = b""
+        self._file, self._header, self._entries, self._at, self._start = file, header, [0], 0, 0
+        self._index, self._ends = b"", [0] * header.streams
         self._put(header.pack())
 
     @property
@@ -250,14 +263,17 @@ class Writer:
             self._index += varint(packet.start - self._start) + varint(self._at - self._entries[-1])
             self._entries.append(self._at)
             self._start = packet.start
+        self._ends[packet.stream] = packet.start + packet.frames
         self._put(packet.pack())
 
     def finish(self) -> int:
         """Append the index and return the bytes of the whole; the file stays open.
 
-        An index of few packets would help nobody and is left empty; it still marks the end.
+        An index of few packets would help nobody: it is left out, or empty where only it can mark the end.
         """
         count = len(self._entries) - 1
+        if count < _WORTH_AN_INDEX and self._header.covered(self._ends):
+            return self._at
         body = varint(count) + self._index if count >= _WORTH_AN_INDEX else varint(0)
         head = bytes([INDEX]) + varint(len(body)) + body
         block = head + crc(head)

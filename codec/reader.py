@@ -47,7 +47,7 @@ class Reader:
         self.lost = 0
         self._first = 0
         self.complete = False
-        """Whether the index at the end was met, so that nothing is missing behind the last packet."""
+        """Whether nothing is missing behind the last packet: the index was met, or as much as the header tells of."""
         self.header = self._read_header()
 
     def _fill(self, size: int) -> bool:
@@ -126,6 +126,7 @@ class Reader:
         while True:
             packet, size, problem = self._next()
             if packet is None and not problem:
+                self.complete = self.complete or self.header.covered(ahead)
                 return
             if packet:
                 gap = packet.start - ahead[packet.stream]

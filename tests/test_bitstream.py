@@ -131,12 +131,14 @@ def test_altered_tables_have_another_hash_and_wrong_ones_are_refused(
         StaticTables(altered[:3], quantizer)
 
 
-HEADER = Header("tiny", b"modelhsh", b"tabl", 480, 24000, 44100, 2, 12345, 7, 3, 50, True, {"title": "Größe"})
+HEADER = Header(
+    "tiny", b"modelhsh", b"tabl", 480, 24000, 44100, 2, 176400, 7, 3, 50, True, {"title": "Größe"}
+)
 
 
-def _file(streams: int = 2, packets: int = 4) -> bytes:
+def _file(streams: int = 2, packets: int = 4, header: Header = HEADER) -> bytes:
     file = io.BytesIO()
-    writer = Writer(file, HEADER)
+    writer = Writer(file, header)
     for i in range(packets):
         for stream in range(streams):
             layers = tuple(bytes([i, stream, layer]) * (20 + 70 * layer) for layer in range(3))
@@ -158,13 +160,28 @@ def test_header_and_packets_come_back() -> None:
     assert index == [(p.start, p.offset) for p in packets if p.stream == 0]
 
 
-def test_a_file_without_its_index_is_read_but_known_to_be_open() -> None:
-    data = _file()
+@pytest.mark.parametrize(("samples", "whole"), [(176400, True), (None, False)])
+def test_a_file_without_its_index_is_whole_when_the_header_tells_so(samples: int | None, whole: bool) -> None:
+    data = _file(header=replace(HEADER, samples=samples))
     end = len(data) - int.from_bytes(data[-4:-1], "big") - 4
     reader = Reader(io.BytesIO(data[:end]))
-    assert len(list(reader)) == 8
-    assert not reader.complete
+    packets = list(reader)
+    assert len(packets) == 8
+    assert reader.complete == whole
     assert read_index(io.BytesIO(data[:end])) is None
+    reader = Reader(io.BytesIO(data[: packets[-1].offset]))
+    assert len(list(reader)) == 7
+    assert not reader.complete
+
+
+def test_few_packets_need_no_index_when_the_header_tells_the_length() -> None:
+    known, open_ended = (_file(packets=3, header=replace(HEADER, samples=n)) for n in (130000, None))
+    assert known.endswith(list(Reader(io.BytesIO(known)))[-1].pack())
+    assert open_ended[-1] == 0xF2
+    for data in (known, open_ended):
+        reader = Reader(io.BytesIO(data))
+        assert len(list(reader)) == 6
+        assert reader.complete
 
 
 def test_survey_counts_every_byte() -> None:

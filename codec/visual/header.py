@@ -14,6 +14,7 @@ A packet is a group of pictures that decodes by itself; its layer 0 is the side 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -83,6 +84,10 @@ class VisualHeader:
     def span(self, frames: int) -> float:
         """Seconds of so many frames."""
         return float(frames / self.frame_rate)
+
+    def covered(self, ends: Sequence[int]) -> bool:
+        """Whether streams that end with these frames are all that the header tells of; of sound it does not tell."""
+        return self.frames is not None and len(ends) == 1 and ends[0] >= self.frames
 
     def pack(self) -> bytes:
         """The bytes of the header.
