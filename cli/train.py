@@ -43,6 +43,7 @@ def train(
     )
     with show_progress(trainer.main) as show:
         trainer.run(show)
+    trainer.accelerator.wait_for_everyone()  # who leaves early breaks the connections of those still writing
     trainer.accelerator.end_training()
 
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import weight_norm
 
+from .spectra import spectra
+
 _WINDOWS = (512, 1024, 2048)
 """Samples; hops are a quarter."""
 _COMPRESSION = 0.3
@@ -67,10 +69,9 @@ class SpectrumDiscriminator(nn.Module):
         """Real and imaginary parts of compressed complex spectra (B, 2, T, F)."""
         hann = getattr(self, f"hann{window}")
         with torch.autocast(x.device.type, enabled=False):
-            frames = x.float().unfold(1, window, window // 4) * (hann / hann.sum() * 2)
-            spectrum = torch.fft.rfft(frames)
-            power = spectrum.real.square() + spectrum.imag.square() + _FLOOR**2
-            return torch.stack([spectrum.real, spectrum.imag], 1) * power[:, None] ** ((_COMPRESSION - 1) / 2)
+            real, imag = spectra(x.float(), hann / hann.sum() * 2, window // 4)
+            power = real.square() + imag.square() + _FLOOR**2
+            return torch.stack([real, imag], 1) * power[:, None] ** ((_COMPRESSION - 1) / 2)
 
 
 def _third(samples: int) -> int:

@@ -23,7 +23,7 @@ from .config import TrainConfig
 from .data import Crops
 from .loop import Weigh
 from .losses import ReconstructionLoss
-from .prior import PriorNetwork, code_lengths, rate
+from .prior import PriorNetwork, rate
 from .validation import Validation
 
 
@@ -94,7 +94,7 @@ class AudioTask:
     ) -> tuple[Tensor, Tensor]:
         """Bits a digit, the prior's loss; and λ (of crops with some, and with every stage) times them, the encoder's."""
         digits = self.quantizer.stage_digits(tokens)
-        bits, pressure = rate(code_lengths(prior(digits)), digits, self.quantizer.positions(z))
+        bits, pressure = rate(prior(digits), digits, self.quantizer.positions(z))
         kept = torch.arange(self.quantizer.stages, device=stages.device) < stages[:, None]
         lambdas = torch.where(stages < self.quantizer.stages, some, every)
         return bits.mean(), (lambdas * (pressure * kept[:, None, :, None]).mean((1, 2, 3))).mean()

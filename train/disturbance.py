@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .spectra import spectra
+
 _SECONDS = 0.032
 """Length of a frame; frames overlap by half."""
 _BARK_STEP = 0.4
@@ -67,10 +69,8 @@ class Disturbance(nn.Module):
         return 0.1 * _moments(symmetric) + 0.0309 * _moments(asymmetric)
 
     def _power(self, x: Tensor) -> Tensor:
-        half = self.window // 2
-        hops = x[:, : x.shape[1] // half * half].unflatten(1, (-1, half))
-        spectrum = torch.fft.rfft(torch.cat([hops[:, :-1], hops[:, 1:]], -1) * self.hann)
-        return spectrum.real.square() + spectrum.imag.square()
+        real, imag = spectra(x, self.hann, self.window // 2)
+        return real.square() + imag.square()
 
     def _loudness(self, excitation: Tensor) -> Tensor:
         """Sone a Bark, up to a factor (Zwicker and Fastl 1999, equation 8.7)."""

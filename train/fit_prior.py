@@ -123,8 +123,8 @@ class PriorTrainer:
         digits = self._batch()
         # Quantized weights need all bits of float32: bf16 has as many as the weights themselves.
         with torch.autocast(digits.device.type, torch.bfloat16, enabled=self._fast()):
-            lengths = code_lengths(self.network(digits))
-        loss = lengths.gather(-1, digits[..., None]).mean()
+            logits = self.network(digits)
+        loss = code_lengths(logits, digits).mean()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()

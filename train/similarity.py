@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .spectra import spectra
+
 _SECONDS = 0.08
 """Length of a frame; a quarter of it is the hop."""
 _BANDS, _LOWEST, _HIGHEST = 21, 50.0, 8000.0
@@ -67,8 +69,6 @@ class Similarity(nn.Module):
 
     def _levels(self, x: Tensor) -> Tensor:
         """Half decibels (B, T, bands)."""
-        hops = x[:, : x.shape[1] // self.hop * self.hop].unflatten(1, (-1, self.hop))
-        frames = torch.cat([hops[:, i : hops.shape[1] - 3 + i] for i in range(4)], -1)
-        spectrum = torch.fft.rfft(frames * self.hann)
-        power = (spectrum.real.square() + spectrum.imag.square()) @ self.bands
+        real, imag = spectra(x, self.hann, self.hop)
+        power = (real.square() + imag.square()) @ self.bands
         return 5 * torch.log10(power + _FLOOR)

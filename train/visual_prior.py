@@ -63,10 +63,10 @@ class VisualPriorNetwork(QuantizedNetwork):
             bias = self.get_parameter(f"bias{k}")[int(before is not None), quality]
             sums = bias[:, None, None]
             for kind, values in layout.contexts(k, digits, before).items():
-                sums = sums + values / 2**INPUT_BITS @ self.weight(f"{kind}{k}")
+                sums = sums + values @ self.weight(f"{kind}{k}") / 2**INPUT_BITS
             beside = layout.beside(k, digits)
             if beside is not None:
-                sums = sums + second * (beside / 2**INPUT_BITS @ self.weight(f"beside{k}"))
+                sums = sums + second * (beside @ self.weight(f"beside{k}")) / 2**INPUT_BITS
             units = self.units(sums)
             units = self.units(units @ self.weight(f"mix{k}") + self.get_parameter(f"mix_bias{k}"))
             logits = (units @ self.weight(f"out{k}") + self.get_parameter(f"out_bias{k}")).float()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .audio_task import take_fitting
 from .config import VisualTrainConfig
 from .loop import Weigh
-from .prior import code_lengths, rate
+from .prior import rate
 from .visual_data import VisualCrops
 from .visual_prior import VisualPriorNetwork
 from .visual_validation import VisualValidation
@@ -74,7 +74,7 @@ class VisualTask:
         coded = _coded(tokens, count)[..., None, None]
         bits, pressure = (
             (term * coded).sum((1, 2, 4)) / x[0, ..., 0].numel()  # bits a picture element of each layer, (B·T, layers)
-            for term in rate(code_lengths(logits), self._by_layer(digits).long() + self.layout.levels // 2,
+            for term in rate(logits, self._by_layer(digits).long() + self.layout.levels // 2,
                              self._by_layer(places) + self.layout.levels // 2)
         )  # fmt: skip
         per_layer = self.model.config.stages_per_layer

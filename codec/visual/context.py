@@ -124,9 +124,10 @@ class Layout:
 
     def in_cells(self, value: Tensor, first: int) -> Tensor:
         """Values (..., n) of the channels from `first` on, in cells of each channel's finest grid."""
-        refined = (self.layers % self.slices or self.slices) * self.width
-        last = torch.arange(first, first + value.shape[-1], device=value.device) < refined
-        return value / torch.where(last, 1, self.levels)
+        refined = (self.layers % self.slices or self.slices) * self.width - first
+        if refined <= 0 or refined >= value.shape[-1]:
+            return value if refined > 0 else value / self.levels
+        return torch.cat([value[..., :refined], value[..., refined:] / self.levels], -1)
 
     def contexts(self, layer: int, digits: Tensor, before: Tensor | None) -> dict[str, Tensor]:
         """Contexts `point`, `around` and `before` (B, h, w, n) of a layer; without those that are empty.
