@@ -63,4 +63,5 @@ def finetune(
     with show_progress(job.trainer.main) as show:
         job.run(show)
     say(f"wrote {out}")
+    job.trainer.accelerator.wait_for_everyone()
     job.trainer.accelerator.end_training()

@@ -22,6 +22,7 @@ from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
 from fsqcodec.train.losses import ReconstructionLoss
 from fsqcodec.train.prior import code_lengths
+from fsqcodec.train.spectra import spectra
 
 RECIPE = """
 out: {out}
@@ -242,6 +243,32 @@ def test_schedule() -> None:
     rates = [learning_rate(s, config) for s in range(config.steps + 1)]
     assert rates[0] < rates[config.warmup] == config.lr == max(rates)
     assert rates[config.steps] == pytest.approx(config.lr / 50)
+
+
+@pytest.mark.parametrize(("samples", "size", "hop"), [(3000, 512, 128), (3001, 768, 384), (2048, 2048, 512)])
+def test_spectra_and_their_gradient_are_those_of_the_transform(samples: int, size: int, hop: int) -> None:
+    x = torch.randn(2, samples, dtype=torch.float64, requires_grad=True)
+    window = torch.hann_window(size, dtype=torch.float64)
+    wanted = torch.fft.rfft(x.unfold(1, size, hop) * window)
+    parts, expected = spectra(x, window, hop), (wanted.real, wanted.imag)
+    weights = [torch.randn_like(part) for part in expected]
+    slopes = [
+        torch.autograd.grad(sum((a * b).sum() for a, b in zip(weights, both, strict=True)), x)[0]
+        for both in (parts, expected)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(parts, expected, strict=True))
+    assert torch.allclose(*slopes)
+
+
+def test_code_lengths_are_cross_entropies_in_bits() -> None:
+    logits = torch.randn(5, 3, 7, dtype=torch.float64, requires_grad=True)
+    digits = torch.randint(7, (5, 3))
+    wanted = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), digits, reduction="none") / np.log(2)
+    bits = code_lengths(logits, digits)
+    assert torch.allclose(bits, wanted)
+    weights = torch.randn_like(bits)
+    slopes = [torch.autograd.grad((each * weights).sum(), logits)[0] for each in (bits, wanted)]
+    assert torch.allclose(*slopes)
 
 
 def test_losses_rank_what_the_ear_ranks(speech: np.ndarray) -> None:
