@@ -100,7 +100,7 @@ def run(
             m = min(layer, messages - 1)
             for c in range(channels):
                 first = c * depth
-                _frequencies(logits[first : first + levels[c]], to_logit, weights, frequency)
+                _frequencies(logits, first, levels[c], to_logit, weights, frequency)
                 scale = span[m] >> _24
                 target = offset[m] // scale
                 if target >= _TOTAL:
@@ -141,13 +141,28 @@ def run(
 @njit(cache=True, nogil=True)
 def frequency_rows(logits: Array, weights: Array) -> Array:
     """`exact.frequencies` of many digits at once, all of whose levels are possible: int32 (n, L) → int32 (n, L)."""
+    depth = logits.shape[1]
     rows = np.empty(logits.shape, np.int32)
-    frequency = np.zeros(logits.shape[1], np.int64)
+    flat, found = logits.ravel(), rows.ravel()
     for i in range(len(logits)):
-        _frequencies(logits[i], 0, weights, frequency)
-        for v in range(len(frequency)):
-            rows[i, v] = frequency[v]
+        _frequencies(flat, i * depth, depth, 0, weights, found[i * depth : (i + 1) * depth])
     return rows
+
+
+@njit(cache=True, nogil=True)
+def add_rows(logits: Array, table: Array, classes: Array, rows: Array) -> None:
+    """Add rows of a table to logits in place.
+
+    Args:
+        logits: int32 (n, channels, L).
+        table: integers (classes, channels, rows, L).
+        classes: int64 (n,).
+        rows: int64 (n, channels).
+    """
+    for i in range(len(logits)):
+        for c in range(logits.shape[1]):
+            for v in range(logits.shape[2]):
+                logits[i, c, v] += table[classes[i], c, rows[i, c], v]
 
 
 @njit(cache=True, nogil=True)
@@ -177,21 +192,26 @@ def _requantize(sums: Array, units: Array, shift: int, used: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _frequencies(logits: Array, shift: int, weights: Array, frequency: Array) -> None:
-    """`exact.frequencies` of one digit; impossible levels keep a frequency of 1."""
-    best = logits[0] >> shift
+def _frequencies(logits: Array, first: int, count: int, shift: int, weights: Array, frequency: Array) -> None:
+    """`exact.frequencies` of one digit, of the `count` logits from `first` on; impossible levels keep a frequency of 1."""
+    best = logits[first] >> shift
     likeliest = 0
-    for v in range(1, len(logits)):
-        if logits[v] >> shift > best:
-            best = logits[v] >> shift
+    for v in range(1, count):
+        if logits[first + v] >> shift > best:
+            best = logits[first + v] >> shift
             likeliest = v
     total = np.int64(0)
-    for v in range(len(logits)):
-        frequency[v] = weights[min(best - (logits[v] >> shift), WEIGHT_TABLE_SIZE - 1)]
-        total += frequency[v]
+    for v in range(count):
+        weight = weights[min(best - (logits[first + v] >> shift), WEIGHT_TABLE_SIZE - 1)]
+        frequency[v] = weight
+        total += weight
     rest = np.int64(TOTAL)
+    whole = np.float64(total)
+    spread = TOTAL - len(frequency)
     for v in range(len(frequency)):
-        share = frequency[v] * (TOTAL - len(frequency)) // total if v < len(logits) else 0
+        # As exact as the integer division, and quicker: the dividend is below 2^41, and a quotient below 2^24 that is
+        # no whole number lies at least 1/total > 2^-29, the last place of its float64, from the next one.
+        share = np.int64(np.float64(np.int64(frequency[v]) * spread) / whole) if v < count else 0
         frequency[v] = share + 1
         rest -= share + 1
     frequency[likeliest] += rest

@@ -83,8 +83,8 @@ class Layout:
             number: of the pass.
             channels: that this pass has coded.
         """
-        value = torch.zeros_like(digits[..., 0, :])
-        for p in range(number):
+        value = digits[..., 0, :] * (self.unit(0) if number else 0)
+        for p in range(1, number):
             value = value + digits[..., p, :] * self.unit(p)
         if channels:
             here = digits[..., number, :channels] * self.unit(number)
@@ -143,7 +143,7 @@ class Layout:
         value = self.known(digits, number, first)
         if number:
             found["point"] = self.magnitudes(value, 0)
-            coarse = self.known(digits, number, 0)[..., own]
+            coarse = self.known(digits[..., own], number, 0)
             found["around"] = neighbours(self.magnitudes(coarse, first))
             if not first:
                 low = coarse[..., : min(SIGNED, self.width)]
@@ -152,7 +152,7 @@ class Layout:
             found["point"] = self.magnitudes(value[..., :first], 0)
             found["around"] = neighbours(self.magnitudes(value[..., : self.width], 0))
         if before is not None:
-            found["before"] = self.magnitudes(self.known(before, number, first + self.width)[..., own], first)
+            found["before"] = self.magnitudes(self.known(before[..., own], number, self.width), first)
         return found
 
     def beside(self, layer: int, digits: Tensor) -> Tensor | None:
@@ -170,7 +170,7 @@ class Layout:
         number, first = self.place(layer)
         if not number:
             return None
-        coarse = self.known(digits, number, 0)[..., first : first + self.width] / self.unit(number - 1)
+        coarse = self.known(digits[..., first : first + self.width], number, 0) / self.unit(number - 1)
         most = self.levels // 2
         return coarse.clamp(-most, most).long() + most
 
@@ -185,12 +185,16 @@ class Layout:
         `white` fields are asked for. Class 0 knows nothing yet, class 1 has seen no change.
         """
         number, first = self.place(layer)
-        differs = (digits != before).float()
-        count = differs[..., :number, :].sum((-2, -1)) + differs[..., number, :first].sum(-1)
+        coarser = (digits[..., :number, :] != before[..., :number, :]).flatten(-2)
+        earlier = digits[..., number, :first] != before[..., number, :first]
+        count = torch.cat([coarser, earlier], -1).float().sum(-1)
         near = neighbours(count[..., None]).sum(-1) + 2 * count
         if white:
-            own = differs[..., number, first : first + self.width].sum(-1, keepdim=True)
-            near = near + neighbours(own * black(own.shape[1], own.shape[2], own.device)).sum(-1)
+            own = slice(first, first + self.width)
+            differs = (digits[..., number, own] != before[..., number, own]).float().sum(-1, keepdim=True)
+            near = near + neighbours(differs * black(differs.shape[1], differs.shape[2], differs.device)).sum(
+                -1
+            )
         elif not layer:
             return torch.zeros_like(near, dtype=torch.int64)
         return 1 + torch.stack([near > bound for bound in _BOUNDS]).sum(0)
@@ -201,7 +205,7 @@ class Layout:
         own = slice(first, first + self.width)
         row = before[..., number, own].long() + self.levels // 2
         if number:
-            step = self.known(digits, number, 0)[..., own] - self.known(before, number, 0)[..., own]
+            step = self.known(digits[..., own] - before[..., own], number, 0)
             row = row + self.levels * (1 + step.sign().long())
         return row
 

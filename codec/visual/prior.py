@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import exact, rangecoder
 from ..errors import ModelError
-from ..sequential import frequency_rows
+from ..sequential import add_rows, frequency_rows
 from .context import CHANGES, INPUT_BITS, Layout, black
 from .model import VisualConfig
 from .skip import Skips
@@ -66,12 +66,6 @@ class VisualPrior:
         self._check()
         self.scales: list[list[int]] = tensors["scales"].tolist()
         self._float = {k: torch.from_numpy(v.astype(np.float64)).to(carrier) for k, v in tensors.items()}
-        self._inners = {
-            k: torch.from_numpy(tensors[f"inner{k}"]).long()
-            for k in range(self.layout.layers)
-            if self.layout.place(k)[0]
-        }
-        self._echoes = [torch.from_numpy(tensors[f"echo{k}"]).long() for k in range(self.layout.layers)]
         answer = self._answer()
         if seal:
             tensors["answer"] = np.frombuffer(answer, np.uint8)
@@ -130,56 +124,53 @@ class VisualPrior:
             sums = sums + values[0] @ w[f"{kind}{layer}"]
         return sums
 
-    def _beside(self, layer: int, digits: Tensor) -> Tensor | None:
-        """What black fields add to the sums (h, w, hidden) of white ones; None where there are no two steps."""
+    def _beside(self, layer: int, digits: Tensor) -> Tensor:
+        """What black fields add to the sums (h, w, hidden) of white ones, in layers of two steps."""
         values = self.layout.beside(layer, digits[None].to(self.carrier))
-        return None if values is None else values[0] @ self._float[f"beside{layer}"]
+        assert values is not None
+        return values[0] @ self._float[f"beside{layer}"]
 
     def _rest(self, layer: int, sums: Tensor) -> Tensor:
-        """Logits int64 (..., channels, L) in 2^-6 nats of first sums (..., hidden)."""
+        """Logits int32 (..., channels, L) in 2^-6 nats of first sums (..., hidden)."""
         w, (first, mix, out) = self._float, self.scales[layer]
         units = exact.requantize(sums, first + INPUT_BITS - exact.ACTIVATION_BITS)
         units = exact.requantize(units @ w[f"mix{layer}"] + w[f"mix_bias{layer}"], mix)
         logits = units @ w[f"out{layer}"] + w[f"out_bias{layer}"]
         shift = out + exact.ACTIVATION_BITS - exact.LOGIT_BITS
-        found = torch.floor(logits * 2.0**-shift).long()
+        found = torch.floor(logits * 2.0**-shift).int()
         return found.unflatten(-1, (self.layout.width, self.layout.levels))
 
-    def _tables(self, layer: int, digits: Tensor, before: Tensor | None, white: bool) -> Tensor | int:
-        """Logits int64 (h, w, channels, L) that the tables add."""
-        found: Tensor | int = 0
-        rows = self.layout.inner(layer, digits[None])
+    def _add_tables(
+        self, layer: int, logits: Tensor, digits: Tensor, before: Tensor | None, fields: Tensor, white: bool
+    ) -> Tensor:
+        """Logits int32 (n, channels, L) of positions `fields`, bool (h, w), with what the tables add, in place."""
+        found, here = logits.numpy(), digits[fields]
+        rows = self.layout.inner(layer, here)
         if rows is not None:
-            found = self._inners[layer][torch.arange(self.layout.width), rows[0]]
+            add_rows(found, self.tensors[f"inner{layer}"][None], np.zeros(len(found), np.int64), rows.numpy())
         if before is not None:
-            found = found + self._echo(layer, digits, before, white)
-        return found
-
-    def _echo(self, layer: int, digits: Tensor, before: Tensor, white: bool) -> Tensor:
-        """Logits int64 (h, w, channels, L) that the frame before adds."""
-        layout = self.layout
-        change = layout.change(layer, digits[None], before[None], white)[0]
-        rows = layout.echo(layer, digits[None], before[None])[0]
-        return self._echoes[layer][change[..., None], torch.arange(layout.width), rows]
+            change = self.layout.change(layer, digits[None], before[None], white)[0][fields]
+            rows = self.layout.echo(layer, here, before[fields])
+            add_rows(found, self.tensors[f"echo{layer}"], change.numpy(), rows.numpy())
+        return logits
 
     def _logits(self, layer: int, digits: Tensor, before: Tensor | None, quality: int) -> Tensor:
-        """Logits int64 (h, w, channels, L) of a layer whose digits are known."""
+        """Logits int32 (h, w, channels, L) of a layer whose digits are known."""
         with exact.exact_products():
             sums = self._sums(layer, digits, before, quality)
-            beside = self._beside(layer, digits)
-            white = ~black(*sums.shape[:2])
-            if beside is not None:
-                sums = sums + beside * white
-            logits = self._rest(layer, sums)
-        tables = self._tables(layer, digits, before, white=False)
-        if beside is not None and before is not None:
-            tables = torch.where(white[..., None], self._tables(layer, digits, before, white=True), tables)
-        return logits + tables
+            found: Tensor | None = None
+            for step, fields in enumerate(self._fields(layer, *digits.shape[:2])):
+                if step:
+                    sums = sums + self._beside(layer, digits)
+                logits = self._rest(layer, sums[fields])
+                found = logits.new_zeros(*digits.shape[:2], *logits.shape[1:]) if found is None else found
+                found[fields] = self._add_tables(layer, logits, digits, before, fields, white=bool(step))
+        assert found is not None
+        return found
 
     def _rows(self, logits: Tensor) -> rangecoder.Frequencies:
         """Frequencies int32 (n, L), positions and then channels, of logits (..., channels, L)."""
-        flat = np.ascontiguousarray(logits.flatten(0, -2).numpy().astype(np.int32))
-        rows: rangecoder.Frequencies = frequency_rows(flat, self.tensors["weights"])
+        rows: rangecoder.Frequencies = frequency_rows(logits.flatten(0, -2).numpy(), self.tensors["weights"])
         return rows
 
     def _fields(self, layer: int, height: int, width: int) -> list[Tensor]:
@@ -233,7 +224,7 @@ class VisualPrior:
         for layer in range(layers):
             number, first = layout.place(layer)
             own = slice(first, first + layout.width)
-            rest = values[..., own] - layout.known(digits, number, 0)[..., own]
+            rest = values[..., own] - layout.known(digits[..., own], number, 0)
             self._own(layer, digits)[:] = (rest / layout.unit(number)).round().clamp(-most, most)
         return digits
 
@@ -281,13 +272,9 @@ class VisualPrior:
                     if not fields.any():
                         continue
                     if step:
-                        beside = self._beside(k, digits)
-                        assert beside is not None
-                        sums = sums + beside
+                        sums = sums + self._beside(k, digits)
                     logits = self._rest(k, sums[fields])
-                    tables = self._tables(k, digits, before, white=bool(step))
-                    logits = logits + (tables if isinstance(tables, int) else tables[fields])
-                    rows = self._rows(logits)
+                    rows = self._rows(self._add_tables(k, logits, digits, before, fields, white=bool(step)))
                     own[fields] = find(k, digits, fields, rows).float() - layout.levels // 2
         return digits
 
