@@ -78,6 +78,7 @@ def test_statistics() -> None:
     assert bjontegaard_rate(curve, halved) == pytest.approx(-50, abs=0.1)
     assert bjontegaard_quality(curve, halved) == pytest.approx(3, abs=0.01)
     assert bjontegaard_rate(curve, curve + np.array([0, 100])) is None
+    assert bjontegaard_rate(curve, np.concatenate([halved, halved[-1:]])) == pytest.approx(-50, abs=0.1)
     low, high = interval(np.random.default_rng(0).normal(5, 1, 100))
     assert low < 5.2
     assert high > 4.8

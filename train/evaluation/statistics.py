@@ -16,6 +16,12 @@ def interval(values: Array, seed: int = 0, draws: int = 2000) -> tuple[float, fl
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
+def _distinct(points: Array, by: int) -> Array:
+    """Points in ascending order; two settings of a codec may give the same file, whose point counts once."""
+    found: Array = np.unique(points, axis=0)
+    return found[np.argsort(found[:, by], kind="stable")]
+
+
 def bjontegaard_rate(reference: Array, curve: Array) -> float | None:
     """Mean difference in rate at equal quality, in per cent (Bjøntegaard 2001; PCHIP instead of cubics).
 
@@ -28,7 +34,7 @@ def bjontegaard_rate(reference: Array, curve: Array) -> float | None:
     """
     fits = []
     for points in (reference, curve):
-        ordered = points[np.argsort(points[:, 1])]
+        ordered = _distinct(points, by=1)
         if len(ordered) < 2 or (np.diff(ordered[:, 1]) <= 0).any() or (np.diff(ordered[:, 0]) <= 0).any():
             return None
         fits.append(PchipInterpolator(ordered[:, 1], np.log(ordered[:, 0])))
@@ -44,7 +50,7 @@ def bjontegaard_quality(reference: Array, curve: Array) -> float | None:
     """Mean difference in quality at equal rate; arguments and refusals as in `bjontegaard_rate`."""
     fits = []
     for points in (reference, curve):
-        ordered = points[np.argsort(points[:, 0])]
+        ordered = _distinct(points, by=0)
         if len(ordered) < 2 or (np.diff(ordered[:, 0]) <= 0).any():
             return None
         fits.append(PchipInterpolator(np.log(ordered[:, 0]), ordered[:, 1]))
