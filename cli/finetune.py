@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .train import say, show_progress
+from .train import leave, say, show_progress
 
 
 def finetune(
@@ -63,5 +63,4 @@ def finetune(
     with show_progress(job.trainer.main) as show:
         job.run(show)
     say(f"wrote {out}")
-    job.trainer.accelerator.wait_for_everyone()
-    job.trainer.accelerator.end_training()
+    leave(job.trainer.accelerator)

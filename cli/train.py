@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .common import console
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def train(
@@ -43,8 +46,13 @@ def train(
     )
     with show_progress(trainer.main) as show:
         trainer.run(show)
-    trainer.accelerator.wait_for_everyone()  # who leaves early breaks the connections of those still writing
-    trainer.accelerator.end_training()
+    leave(trainer.accelerator)
+
+
+def leave(accelerator: Accelerator) -> None:
+    """End a run together: a process that leaves early breaks the connections of those that still write."""
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 @contextmanager

@@ -10,7 +10,7 @@
     index   = 0xF1  length  count  (frames from the packet before, bytes from the packet before)*  crc
               index_size:u24  0xF2                                     (size from 0xF1 to crc)
 
-A packet decodes by itself and lasts a couple of seconds. Its layers hold `stages_per_layer` stages each, in
+A packet decodes by itself and lasts some seconds. Its layers hold `stages_per_layer` stages each, in
 order of importance: trailing layers may be cut off (`peel`). The index tells where the packets of stream 0 begin, which
 those of other streams follow; version 1 also reads indices of all packets. It is a convenience of seeking; a file
 without it (truncated, live) is read just as well, and one of few packets, whose header tells how long it is, has none.

@@ -87,14 +87,13 @@ class PriorNetwork(QuantizedNetwork):
         sizes = [b - a for a, b in itertools.pairwise(self.blocks)]
         blocks = zip(far.split(sizes, -1), w("context").split(sizes), strict=True)
         context = [units @ weights for units, weights in blocks]
-        width, choices = w("context").shape[1], chosen.shape[-1]
         told = torch.cat([w("history"), w("siblings") * self.earlier], -1).unbind()
         sums, logits = far.new_zeros(()), []
         # Stage by stage: what one needs fits the cache, which halves the time against all stages in one tensor.
         for s, (digit, out) in enumerate(zip(chosen.unbind(2), w("out").unbind(), strict=True)):
             if s % self.stages_per_layer == 0:
                 sums = sums + context[s // self.stages_per_layer].float()
-            later, beside = (digit @ told[s]).split([width, choices], -1)
+            later, beside = (digit @ told[s]).split([self.blocks[-1], chosen.shape[-1]], -1)
             logits.append(self.units(sums + self.hidden_bias[s]) @ out + beside)
             sums = sums + later
         found = (torch.stack(logits, 2).float() + self.out_bias).masked_fill(self.impossible, -1e4)

@@ -83,8 +83,8 @@ class Layout:
             number: of the pass.
             channels: that this pass has coded.
         """
-        value = digits[..., 0, :] * (self.unit(0) if number else 0)
-        for p in range(1, number):
+        value = torch.zeros_like(digits[..., 0, :])
+        for p in range(number):
             value = value + digits[..., p, :] * self.unit(p)
         if channels:
             here = digits[..., number, :channels] * self.unit(number)
@@ -124,9 +124,7 @@ class Layout:
 
     def in_cells(self, value: Tensor, first: int) -> Tensor:
         """Values (..., n) of the channels from `first` on, in cells of each channel's finest grid."""
-        refined = (self.layers % self.slices or self.slices) * self.width - first
-        if refined <= 0 or refined >= value.shape[-1]:
-            return value if refined > 0 else value / self.levels
+        refined = max(0, (self.layers % self.slices or self.slices) * self.width - first)
         return torch.cat([value[..., :refined], value[..., refined:] / self.levels], -1)
 
     def contexts(self, layer: int, digits: Tensor, before: Tensor | None) -> dict[str, Tensor]:
@@ -190,11 +188,9 @@ class Layout:
         count = torch.cat([coarser, earlier], -1).float().sum(-1)
         near = neighbours(count[..., None]).sum(-1) + 2 * count
         if white:
-            own = slice(first, first + self.width)
-            differs = (digits[..., number, own] != before[..., number, own]).float().sum(-1, keepdim=True)
-            near = near + neighbours(differs * black(differs.shape[1], differs.shape[2], differs.device)).sum(
-                -1
-            )
+            span = slice(first, first + self.width)
+            own = (digits[..., number, span] != before[..., number, span]).float().sum(-1, keepdim=True)
+            near = near + neighbours(own * black(own.shape[1], own.shape[2], own.device)).sum(-1)
         elif not layer:
             return torch.zeros_like(near, dtype=torch.int64)
         return 1 + torch.stack([near > bound for bound in _BOUNDS]).sum(0)

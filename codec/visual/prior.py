@@ -8,7 +8,7 @@ dozen matrix products a frame and never a loop over positions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -156,17 +156,29 @@ class VisualPrior:
 
     def _logits(self, layer: int, digits: Tensor, before: Tensor | None, quality: int) -> Tensor:
         """Logits int32 (h, w, channels, L) of a layer whose digits are known."""
+        found = torch.zeros(*digits.shape[:2], self.layout.width, self.layout.levels, dtype=torch.int32)
         with exact.exact_products():
-            sums = self._sums(layer, digits, before, quality)
-            found: Tensor | None = None
-            for step, fields in enumerate(self._fields(layer, *digits.shape[:2])):
-                if step:
-                    sums = sums + self._beside(layer, digits)
-                logits = self._rest(layer, sums[fields])
-                found = logits.new_zeros(*digits.shape[:2], *logits.shape[1:]) if found is None else found
-                found[fields] = self._add_tables(layer, logits, digits, before, fields, white=bool(step))
-        assert found is not None
+            for fields, logits in self._steps(layer, digits, before, quality):
+                found[fields] = logits
         return found
+
+    def _steps(
+        self, layer: int, digits: Tensor, before: Tensor | None, quality: int, skipped: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Fields (h, w) and logits int32 (n, channels, L) of each step of a layer, without `skipped` positions.
+
+        The digits of a step's fields must be there when the next step is asked for; under `exact.exact_products`.
+        """
+        sums = self._sums(layer, digits, before, quality)
+        for step, fields in enumerate(self._fields(layer, *digits.shape[:2])):
+            if skipped is not None:
+                fields = fields & ~skipped
+            if not fields.any():
+                continue
+            if step:
+                sums = sums + self._beside(layer, digits)
+            logits = self._rest(layer, sums[fields])
+            yield fields, self._add_tables(layer, logits, digits, before, fields, white=bool(step))
 
     def _rows(self, logits: Tensor) -> rangecoder.Frequencies:
         """Frequencies int32 (n, L), positions and then channels, of logits (..., channels, L)."""
@@ -265,17 +277,8 @@ class VisualPrior:
         for k in range(layers):
             own = self._own(k, digits)
             with exact.exact_products():
-                sums = self._sums(k, digits, before, quality)
-                for step, fields in enumerate(self._fields(k, height, width)):
-                    if skipped is not None:
-                        fields = fields & ~skipped
-                    if not fields.any():
-                        continue
-                    if step:
-                        sums = sums + self._beside(k, digits)
-                    logits = self._rest(k, sums[fields])
-                    rows = self._rows(self._add_tables(k, logits, digits, before, fields, white=bool(step)))
-                    own[fields] = find(k, digits, fields, rows).float() - layout.levels // 2
+                for fields, logits in self._steps(k, digits, before, quality, skipped):
+                    own[fields] = find(k, digits, fields, self._rows(logits)).float() - layout.levels // 2
         return digits
 
     def bits(self, digits: Tensor, before: Tensor | None, quality: int) -> NDArray[np.float64]:
