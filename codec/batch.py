@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .codec import Codec
 from .container import MAX_FRAMES
 from .errors import BitstreamError
-from .live import FADE, HELD, close_packet, open_packet
+from .live import close_packet, fade, open_packet
 from .streaming import History
 
 
@@ -106,9 +106,8 @@ class BatchDecoder:
         for stream, packet in enumerate(packets):
             found = None if packet is None else self._tokens(packet)
             if found is None:
-                runs = self._run[stream] + np.arange(self._frames)
-                gains[stream] = FADE**runs
-                stages[stream, runs >= HELD] = 0
+                gains[stream] = fade(self._run[stream] + np.arange(self._frames))
+                stages[stream, gains[stream] == 0] = 0
                 self._run[stream] += self._frames
             else:
                 tokens[stream] = 0

@@ -19,10 +19,12 @@ from .codec import Codec
 from .container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint
 from .errors import BitstreamError
 
-FADE = 0.6
-"""Loudness of every further latent frame that is made up."""
-HELD = 10
-"""Latent frames after which made-up sound is silence."""
+_FADE, _HELD = 0.6, 10
+
+
+def fade(run: int | NDArray[np.integer]) -> NDArray[np.float32]:
+    """Loudness, float32, of a latent frame that is made up after `run` others: ever softer, silence after 0.2 s."""
+    return np.where(run < _HELD, np.float32(_FADE) ** run, 0).astype(np.float32)
 
 
 def close_packet(codec: Codec, start: int, tokens: NDArray[np.integer]) -> bytes:
@@ -204,12 +206,11 @@ class Decoder:
     def _make_up(self, frames: int) -> NDArray[np.float32]:
         out = [np.zeros(0, np.float32)]
         for _ in range(frames):
+            gain = fade(self._run)
+            tokens = np.zeros((1, 0), np.int32) if self._last is None or not gain else self._last
+            out.append(self._stream.push(tokens) * gain)
             self._run += 1
             self.received.concealed += 1
-            lost = self._last is None or self._run > HELD
-            tokens = np.zeros((1, 0), np.int32) if lost else self._last
-            assert tokens is not None
-            out.append(self._stream.push(tokens) * np.float32(FADE ** (self._run - 1)))
         return np.concatenate(out)
 
     def snapshot(self) -> Any:

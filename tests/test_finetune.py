@@ -110,6 +110,9 @@ def test_a_decoder_tuned_to_a_voice_reads_the_old_files(
     data = old.to_bytes(old.encode(speech))
     scores = Finetune(settings(base, recordings, tmp_path / "voice.safetensors"), lambda _: None).run()
     assert scores["after"]["mel"] < scores["before"]["mel"]
+    fixed = old.model.quantizer.bits * old.model.quantizer.stages * old.frame_rate / 1000
+    assert scores["after"]["kbps"] == pytest.approx(scores["before"]["kbps"], rel=1e-3)
+    assert scores["before"]["kbps"] < fixed
     tuned = fsqcodec.load(tmp_path / "voice.safetensors")
     assert token_hash(tuned.model) == token_hash(old.model)
     assert np.array_equal(tuned.from_bytes(data).tokens, old.from_bytes(data).tokens)

@@ -165,6 +165,19 @@ def test_a_changed_shape_keeps_the_tensors_that_still_fit(recipe: Path) -> None:
     assert model.encoder.out.weight.shape[0] == 16 * len(donor.config.levels)
 
 
+def test_a_network_grown_deeper_begins_as_its_donor(recipe: Path, speech: np.ndarray) -> None:
+    donor = fsqcodec.load("speech-24k").model
+    coarse, fine = (count + 1 for count in donor.config.decoder_blocks[::-1])
+    model = _trainer(recipe, "init=speech-24k", f"model={{decoder_blocks: [{fine}, {coarse}]}}")._bare()
+    assert len(model.decoder.coarse) == coarse
+    assert len(model.decoder.fine) == fine
+    clip = torch.from_numpy(speech[None, :24000])
+    with torch.no_grad():
+        tokens = donor.encode(clip)[0]
+        assert torch.equal(model.encode(clip)[0], tokens)
+        assert torch.allclose(model.decode(tokens), donor.decode(tokens), atol=1e-5)
+
+
 def test_the_rate_term_takes_bits_off(recipe: Path, tmp_path: Path) -> None:
     for name, weight in (("free", 1e-9), ("pressed", 100)):
         _trainer(recipe, f"out={tmp_path / name}", f"loss.rate=[{weight:.9f}, {weight}]").run()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fsqcodec.audio.layers import Block
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.checkpoints import Loaded, load_model, save_model
 from fsqcodec.codec import STAGES_PER_LAYER
@@ -103,7 +104,7 @@ class AudioTask:
         """Scores on the configured clips."""
         media, prior = self.config.validate, self.prior
         if not prior and self.donor and self.donor.prior and self.config.parts == "decoder":
-            prior = _prior(self.model, self.donor)
+            prior = restored_prior(self.model, self.donor)
         return Validation.of_media(media, self.model.config, prior=prior) if media else None
 
     def publish(
@@ -130,15 +131,24 @@ class AudioTask:
 
 
 def _starting_point(config: TrainConfig, donor: Loaded | None) -> tuple[AudioModel, PriorNetwork | None]:
-    """Random weights, or those of a donor wherever the settings of `config.model` keep their shape."""
+    """Random weights, or those of a donor wherever the settings of `config.model` keep their shape.
+
+    Blocks that the donor lacks begin by passing on what they get, so that a network grown deeper says at first what the
+    donor says (Net2Net, Chen et al. 2016).
+    """
     shape = AudioConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
     model = AudioModel(shape)
     if donor:
         take_fitting(model, donor.model)
-    return model, _prior(model, donor) if any(config.loss.rate) else None
+        known = dict(donor.model.named_modules())
+        for name, block in model.named_modules():
+            if isinstance(block, Block) and name not in known:
+                nn.init.zeros_(block.narrow.weight)
+                nn.init.zeros_(block.narrow.bias)
+    return model, restored_prior(model, donor) if any(config.loss.rate) else None
 
 
-def _prior(model: AudioModel, donor: Loaded | None) -> PriorNetwork:
+def restored_prior(model: AudioModel, donor: Loaded | None) -> PriorNetwork:
     """A prior to train: with the donor's weights if it has one for the same stages."""
     settings = ("levels", "groups", "stages")
     if (

@@ -15,6 +15,7 @@ from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_mod
 from fsqcodec.errors import ConfigError, ModelError
 from torch import Tensor
 
+from .audio_task import restored_prior
 from .config import DataConfig, LossConfig, OptimConfig, PriorConfig, Source, TrainConfig
 from .data import decode_cached
 from .fit_prior import PriorTrainer
@@ -104,7 +105,9 @@ class Finetune:
         Raises:
             ModelError: the held-out files sound worse than before (mel distance), and `keep_worse` is off.
         """
-        judge = Validation(self._pieces(), self.base.model.config)
+        # A prior makes scores at bitrates those of real files; a full tuning trains its own.
+        prior: Any = restored_prior(self.base.model, self.base) if self.base.prior else None
+        judge = Validation(self._pieces(), self.base.model.config, prior)
         before = self._score(judge, self.base.model)
         self.notify(
             f"before: {_line(before)}  ({len(self.held)} of {len(self.held) + len(self.files)} files held out)"
@@ -113,6 +116,7 @@ class Finetune:
         model: AudioModel = self.trainer.ema.module
         if self.trainer.step < self.settings.steps:
             raise ModelError(f"stopped at step {self.trainer.step}; the same command goes on from there")
+        judge.prior = self.trainer.task.beside.get("prior", prior)
         after = self._score(judge, model)
         self.notify(f"after:  {_line(after)}")
         if after["mel"] > before["mel"] and not self.settings.keep_worse:

@@ -92,7 +92,7 @@ class Validation:
         spent, frames = torch.zeros(quantizer.stages), 0
         for clip in self.clips:
             digits = quantizer.stage_digits(self._run(model, clip, 1)[1])
-            spent += code_lengths(self.prior(digits), digits).sum((0, 1, 3)).cpu()
+            spent += code_lengths(self.prior.to(digits.device)(digits), digits).sum((0, 1, 3)).cpu()
             frames += digits.shape[1]
         kbps: NDArray[np.float64] = (spent.cumsum(0) / frames * rate).double().numpy()
         return kbps
