@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import io
 import os
@@ -112,7 +113,7 @@ def plan(
                 (Path(name), Path(Path(name).name)) for name in sorted(glob.glob(argument, recursive=True))
             ]
         if not found:
-            raise MediaError(f"{argument}: no such file, folder or match")
+            raise MediaError(f"{argument}: no such file or folder, and no match; check the name")
         for file, relative in found:
             target = str(out_dir / relative.with_suffix(suffix))
             if target in tasks:
@@ -121,6 +122,21 @@ def plan(
                 )
             tasks[target] = Task(str(file), target)
     return list(tasks.values())
+
+
+_REMEDIES = {
+    errno.ENOENT: "check the name and the folder it is in",
+    errno.EACCES: "give yourself permission, or choose another place",
+    errno.EISDIR: "name a file in it",
+    errno.ENOSPC: "make room, or choose another disk",
+}
+
+
+def trouble(error: OSError, name: str = "input or output") -> str:
+    """What the system says of a file, in one line with what may help."""
+    text = f"{error.filename or name}: {(error.strerror or str(error)).lower()}"
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{text}; {remedy}" if remedy else text
 
 
 @contextmanager
@@ -132,7 +148,7 @@ def open_source(name: str) -> Iterator[IO[bytes]]:
         try:
             file = open(name, "rb")  # noqa: SIM115
         except OSError as error:
-            raise MediaError(f"{name}: {(error.strerror or 'cannot be opened').lower()}") from None
+            raise MediaError(trouble(error)) from None
         with file:
             yield file
 
@@ -187,11 +203,7 @@ def run(
         for task, outcome in _outcomes(tasks, work, options, jobs, progress):
             advance()
             if isinstance(outcome, FSQCodecError | OSError):
-                text = (
-                    str(outcome)
-                    if isinstance(outcome, FSQCodecError)
-                    else f"{task.source}: {outcome.strerror}"
-                )
+                text = trouble(outcome, task.source) if isinstance(outcome, OSError) else str(outcome)
                 failed += bool(fail(text))
             elif verbose and not quiet:
                 console.print(outcome, soft_wrap=True, markup=False)

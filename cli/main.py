@@ -22,7 +22,7 @@ from . import (
     tokens,
     train,
 )
-from .common import fail
+from .common import fail, trouble
 
 app = typer.Typer(
     name="fsqcodec",
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         sys.exit(fail(f"{error.name} is not installed; pip install 'fsqcodec[bench]' brings it"))
     except OSError as error:
-        sys.exit(fail(f"{error.filename or 'input or output'}: {(error.strerror or str(error)).lower()}"))
+        sys.exit(fail(trouble(error)))
 
 
 if __name__ == "__main__":

@@ -37,13 +37,19 @@ def train(
 
     accelerate launch --num_processes 2 -m fsqcodec.cli.main train my.yaml
     """
+    from fsqcodec.errors import ConfigError
     from fsqcodec.train.config import load_config
     from fsqcodec.train.fit_prior import trainer_of
 
-    shipped = Path(__file__).parent.parent / "train" / "configs" / f"{config}.yaml"
-    trainer = trainer_of(
-        load_config(shipped if not config.exists() and shipped.exists() else config, settings), say
-    )
+    if not config.exists():
+        recipes = {
+            path.stem: path for path in (Path(__file__).parent.parent / "train" / "configs").glob("*.yaml")
+        }
+        if str(config) not in recipes:
+            names = ", ".join(sorted(recipes))
+            raise ConfigError(f"{config}: no such file; shipped recipes are {names}, or give a .yaml file")
+        config = recipes[str(config)]
+    trainer = trainer_of(load_config(config, settings), say)
     with show_progress(trainer.main) as show:
         trainer.run(show)
     leave(trainer.accelerator)

@@ -136,7 +136,7 @@ def test_tags_survive(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["encode", "missing.wav", "x.fsq"], 1, "missing.wav: no such file"),
+        (["encode", "missing.wav", "x.fsq"], 1, "missing.wav: no such file or directory; check the name"),
         (["encode", "{rubbish}", "x.fsq"], 1, "rubbish.wav: cannot be read as a media file"),
         (["decode", "{speech}", "x.wav"], 1, "not an .fsq file"),
         (["decode", "{fsq}", "x.xyz"], 1, ".xyz: cannot be written; use one of"),
@@ -147,7 +147,7 @@ def test_tags_survive(tmp_path: Path) -> None:
         (["encode"], 2, "Missing argument"),
         (["encode", "a", "b", "--kbps", "-3"], 2, "kbps"),
         (["decode", "{fsq}", "x.wav", "--sample-format", "int3"], 2, "int3"),
-        (["train", "missing.yaml"], 1, "missing.yaml"),
+        (["train", "missing.yaml"], 1, "missing.yaml: no such file; shipped recipes are"),
     ],
 )
 def test_mistakes_are_one_line_with_a_remedy(

@@ -199,7 +199,7 @@ def test_the_command_line_says_what_is_wrong(
     for arguments, code, says in (
         ([str(recordings), "--out", "x.pt"], 2, "safetensors"),
         ([str(recordings), "--out", str(exists)], 1, "--overwrite"),
-        ([str(tmp_path / "none"), "--out", str(tmp_path / "y.safetensors")], 1, "no media files"),
+        ([str(tmp_path / "none"), "--out", str(tmp_path / "y.safetensors")], 1, "no such file or folder"),
     ):
         with pytest.raises(SystemExit) as caught:
             main(["finetune", "speech-24k", *arguments])

@@ -89,7 +89,9 @@ def _files(path: str, match: str, exclude: str) -> Iterator[tuple[Path, str]]:
             count += 1
             yield file, str(PurePosixPath(file.relative_to(below) if below else file.name))
     if not count:
-        raise ConfigError(f"{path}: no media files found (match {match!r})")
+        if below:
+            raise ConfigError(f"{path}: no media files in it (match {match!r})")
+        raise ConfigError(f"{path}: no such file or folder, and no match; check the name")
 
 
 def _members(shard: Path) -> list[Item]:
