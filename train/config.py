@@ -108,7 +108,8 @@ class RunConfig:
     seed: int = 0
     init: str = ""
     """Model to start from: a shipped name or a `.safetensors` file; random weights when empty. Settings under
-    `model` win over its own, and tensors whose shape they change start at random."""
+    `model` win over its own: tensors whose shape they change start at random, blocks that it lacks as if they were not
+    there."""
     validate: str = ""
     """Folder or glob of media to score now and then; nothing when empty."""
     log_every: int = 50
