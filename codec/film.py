@@ -97,7 +97,7 @@ def encode_film(
     header = codec.header(
         facts.height, facts.width, tick=facts.time_base, frame_rate=facts.frame_rate,
         frames=1 if facts.still else reader.frames or None, packet_frames=group, still=facts.still,
-        grey=facts.grey, transparent=facts.transparent and facts.still, tags=facts.tags, **sound.facts,
+        grey=facts.grey, colours=facts.colours, transparent=facts.transparent and facts.still, tags=facts.tags, **sound.facts,
     )  # fmt: skip
     writer = Writer(target, header)
     waiting = next(sound.packets, None)
@@ -239,7 +239,7 @@ class FilmDecoder:
         header = self.codec.check(self.reader)
         part = _Part(start, duration, header.tick)
         writer = MovieWriter(target, suffix, header.width, header.height, header.tick, header.frame_rate, header.tags,
-                             self.sound[0] if self.sound else None, header.carried)  # fmt: skip
+                             header.colours, self.sound[0] if self.sound else None, header.carried)  # fmt: skip
         blocks = part.cut(*self.sound) if self.sound and writer.track else iter(())
         count, origin = 0, None
         for frame in self.frames(header, stages, writer, part):

@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from .colours import UNSAID, Colours, to_rgb
 from .errors import MediaError
 from .media import TECHNICAL_TAGS, reason
 from .visual.header import MAX_PIXELS, MAX_SIDE
@@ -52,6 +53,7 @@ class VideoFacts:
     """A picture, not a video."""
     grey: bool = False
     transparent: bool = False
+    colours: Colours = UNSAID
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -105,7 +107,7 @@ class FrameReader:
         self.facts = VideoFacts(
             width, height, stream.time_base or Fraction(1, 1000), stream.average_rate or Fraction(25), still,
             kind is not None and kind.name.startswith("gray"), first.alpha is not None,
-            {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS},
+            UNSAID if still else Colours.of(context), {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS},
         )  # fmt: skip
         self.duration = float(self._container.duration / av.time_base) if self._container.duration else None
         """Seconds as the container states them, None when unknown; for progress only."""
@@ -159,10 +161,10 @@ _ALPHA = {"rgba", "bgra", "argb", "abgr", "ya8", "ya16be", "ya16le", "yuva420p",
 def _to_frame(frame: VideoFrame, time: int, turns: int) -> Frame:
     """A frame as RGB, turned by quarters counter-clockwise; alpha only where something is transparent."""
     if frame.format.name in _ALPHA:
-        whole = np.rot90(cast(Picture, frame.to_ndarray(format="rgba")), turns)
+        whole = np.rot90(to_rgb(frame, "rgba"), turns)
         alpha = np.ascontiguousarray(whole[..., 3])
         return Frame(np.ascontiguousarray(whole[..., :3]), time, alpha if (alpha < 255).any() else None)
-    return Frame(np.ascontiguousarray(np.rot90(cast(Picture, frame.to_ndarray(format="rgb24")), turns)), time)
+    return Frame(np.ascontiguousarray(np.rot90(to_rgb(frame), turns)), time)
 
 
 def _is_cover(stream: Any) -> bool:

@@ -11,10 +11,10 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet as MediaPacket
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from .colours import UNSAID, Colours, from_rgb
 from .errors import MediaError
 from .media import AudioFacts, AudioTrack, Samples, open_output, reason
 
@@ -39,6 +39,7 @@ class MovieWriter:
         tick: seconds of the unit that times count in.
         frame_rate: frames a second, on average.
         tags: title, …
+        colours: matrix and range of what is written, where the format has a choice.
         audio: facts of sound to be coded; None for none.
         carried: description of sound that is carried as it was (`carried_facts`); None for none.
 
@@ -48,7 +49,7 @@ class MovieWriter:
 
     def __init__(
         self, target: IO[bytes], suffix: str, width: int, height: int, tick: Fraction, frame_rate: Fraction,
-        tags: dict[str, str], audio: AudioFacts | None = None, carried: dict[str, Any] | None = None,
+        tags: dict[str, str], colours: Colours = UNSAID, audio: AudioFacts | None = None, carried: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         if suffix not in CARRIERS:
             raise MediaError(
@@ -67,6 +68,9 @@ class MovieWriter:
                 VideoStream, self._container.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}))
             )
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, self._format
+            # Motion-JPEG has one way only.
+            self._colours = Colours(full=True) if self._format.startswith("yuvj") else colours
+            self._colours.tag(self._stream.codec_context)
             self._stream.time_base = self._stream.codec_context.time_base = tick
             self.track = AudioTrack(self._container, sound, audio) if audio and sound else None
             self._sound = self._add_carried(carried) if carried and sound else None
@@ -81,9 +85,7 @@ class MovieWriter:
 
     def write(self, picture: NDArray[np.uint8], time: int) -> None:
         """Append a frame to be shown at `time` ticks."""
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(
-            format=self._format
-        )
+        frame = from_rgb(picture, self._format, self._colours)
         frame.pts, frame.time_base = time, self._tick
         try:
             self._container.mux(self._stream.encode(frame))

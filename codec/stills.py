@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from .colours import Colours, from_rgb
 from .errors import MediaError
 from .media import reason
 
@@ -46,8 +47,9 @@ def encode_still(picture: NDArray[np.uint8], suffix: str) -> bytes:
         context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "w"))
         context.width, context.height, context.pix_fmt = frame.width, frame.height, wanted
         context.time_base, context.options = 1, options  # type: ignore[assignment]
-        converted = frame.reformat(format=wanted)
-        packets = [*context.encode(converted), *context.encode(None)]
+        if channels == 3:
+            frame = from_rgb(picture, wanted, Colours(full=codec == "mjpeg"))
+        packets = [*context.encode(frame.reformat(format=wanted)), *context.encode(None)]
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{suffix}: cannot hold this picture ({reason(error)}); use .png") from None
     return b"".join(bytes(packet) for packet in packets)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from fsqcodec.colours import Colours, from_rgb, to_rgb
+from fsqcodec.frames import FrameReader
+from fsqcodec.movie import MovieWriter
 from media import picture, psnr, sound_packets, times_of, write_video
 from PIL import Image
 from test_cli import call
@@ -193,3 +197,34 @@ def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
             peaks[work, frames] = int(done.stdout)
     for work in ("encode", "decode"):
         assert peaks[work, 500] < 1.05 * peaks[work, 100]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "matrix", "full"),
+    [(".mkv", 1, False), (".mp4", 9, True), (".mov", 6, False), (".mkv", 0, True)],
+)
+def test_colours_stay_what_they_were(tmp_path: Path, suffix: str, matrix: int, full: bool) -> None:
+    """Matrix and range of the original are those of what comes back, and no conversion makes a picture darker."""
+    colours, original = Colours(matrix, full), picture(96, 128)
+    with (tmp_path / f"in{suffix}").open("wb") as target:
+        writer = MovieWriter(target, suffix, 128, 96, Fraction(1, 25), Fraction(25), {}, colours)
+        for time in range(4):
+            writer.write(original, time)
+        writer.close()
+    with FrameReader(tmp_path / f"in{suffix}") as reader:
+        assert reader.facts.colours == colours
+        read = next(iter(reader)).picture
+    assert np.abs(read.astype(float).mean((0, 1)) - original.mean((0, 1))).max() < 1
+    call("encode", tmp_path / f"in{suffix}", tmp_path / "c.fsq", "--quality", 8)
+    call("decode", tmp_path / "c.fsq", tmp_path / f"out{suffix}")
+    with FrameReader(tmp_path / f"out{suffix}") as reader:
+        assert reader.facts.colours == colours
+        back = next(iter(reader)).picture
+    assert np.abs(back.astype(float).mean((0, 1)) - original.mean((0, 1))).max() < 3
+
+
+def test_samples_of_a_video_survive_rgb() -> None:
+    """YUV to RGB and back is exact but for rounding: reading and writing cost no quality."""
+    frame = from_rgb(picture(96, 128), "yuv420p", Colours(1))
+    again = from_rgb(to_rgb(frame), "yuv420p", Colours(1))
+    assert psnr(again.to_ndarray(), frame.to_ndarray()) > 58

@@ -2,7 +2,7 @@
 
     fields  = 1  name:bytes  model_hash:8  prior_hash:4  width  height  tick_num  tick_den  rate_num  rate_den
               frames+1  stages  stages_per_layer  packet_frames  flags  tags:bytes(JSON)  audio:bytes
-    flags   = 1 still | 2 grey | 4 transparent | 8 audio is carried as it was
+    flags   = 1 still | 2 grey | 4 transparent | 8 audio is carried as it was | 16 · matrix | 256 full range (`Colours`)
     audio   = empty, or the fields of an audio header (its streams follow the pictures', from stream 1 on),
               or JSON that describes carried packets
     side    = quality  first_time  (time - time before)*  [PNG of the transparency]     (layer 0 of a packet)
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from ..colours import UNSAID, Colours
 from ..container import MAX_HEADER, MAX_STAGES, VISUAL, Header, read_varint, seal, unzigzag, varint, zigzag
 
 MAX_SIDE = 1 << 14
@@ -26,7 +27,7 @@ MAX_PIXELS = 1 << 26
 MAX_GROUP = 256
 """Frames in a packet."""
 _MAX_PACKET = 1 << 27
-_STILL, _GREY, _TRANSPARENT, _CARRIED = 1, 2, 4, 8
+_STILL, _GREY, _TRANSPARENT, _CARRIED, _MATRIX, _FULL = 1, 2, 4, 8, 16, 256
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class VisualHeader:
     grey: bool = False
     transparent: bool = False
     """Packets end with the transparency of their frames."""
+    colours: Colours = UNSAID
+    """Of the original, and of what is decoded where the format has a choice."""
     tags: dict[str, str] = field(default_factory=dict)
     audio: Header | None = None
     """The sound, coded by an audio model."""
@@ -100,7 +103,7 @@ class VisualHeader:
             return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() if values else b""
 
         flags = self.still * _STILL | self.grey * _GREY | self.transparent * _TRANSPARENT
-        flags |= _CARRIED if self.carried else 0
+        flags |= (_CARRIED if self.carried else 0) | self.colours.matrix * _MATRIX | self.colours.full * _FULL
         audio = self.audio.fields() if self.audio else text(self.carried or {})
         name, tags = self.model.encode(), text(self.tags)
         numbers = (self.width, self.height, self.tick.numerator, self.tick.denominator, self.frame_rate.numerator,
@@ -128,7 +131,7 @@ class VisualHeader:
             MAX_STAGES,
             MAX_STAGES,
             MAX_GROUP,
-            15,
+            2 * _FULL - 1,
             MAX_HEADER,
         )
         numbers = []
@@ -153,7 +156,7 @@ class VisualHeader:
         return cls(
             name, hashes[:8], hashes[8:], width, height, Fraction(*rationals[:2]), Fraction(*rationals[2:]),
             frames - 1 if frames else None, stages, per_layer, group, bool(flags & _STILL), bool(flags & _GREY),
-            bool(flags & _TRANSPARENT), tags, None if carried or not audio else Header.unpack(audio), carried,
+            bool(flags & _TRANSPARENT), Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)), tags, None if carried or not audio else Header.unpack(audio), carried,
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from av.video.frame import VideoFrame
+from fsqcodec.colours import Colours, from_rgb, to_rgb
 from fsqcodec.errors import ConfigError
 from fsqcodec.media import AudioReader, Resampler
 from numpy.typing import NDArray
@@ -254,8 +254,8 @@ def _video_peer(original: Original, name: str, setting: float) -> Decoded:
                 context.qmin = context.qmax = int(setting)
                 context.bit_rate = 1 << 30
             for picture in frames:
-                frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), "rgb24")
-                for packet in stream.encode(frame.reformat(format=stream.pix_fmt)):
+                frame = from_rgb(picture[:height, :width], stream.pix_fmt, Colours(full=coder == "mjpeg"))
+                for packet in stream.encode(frame):
                     total += packet.size
                     out.mux(packet)
             for packet in stream.encode(None):
@@ -268,9 +268,7 @@ def _video_peer(original: Original, name: str, setting: float) -> Decoded:
 
     def decode() -> NDArray[np.uint8]:
         with cast(InputContainer, av.open(file)) as source:
-            return np.stack(
-                [cast(NDArray[np.uint8], f.to_ndarray(format="rgb24")) for f in source.decode(video=0)]
-            )
+            return np.stack([to_rgb(frame) for frame in source.decode(video=0)])
 
     back, decoding = _timed(decode)
     padded = np.pad(

@@ -16,6 +16,7 @@ from string import Template
 from typing import Any
 
 import numpy as np
+from fsqcodec.colours import UNSAID, from_rgb
 from numpy.typing import NDArray
 
 from .codecs import round_trip
@@ -173,7 +174,7 @@ def _video_url(frames: NDArray[np.uint8], rate: Fraction) -> str:
         stream = out.add_stream("libvpx-vp9", rate=step, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         for picture in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))
+            out.mux(stream.encode(from_rgb(picture, "yuv420p", UNSAID)))
         out.mux(stream.encode(None))
     return "data:video/webm;base64," + base64.b64encode(file.getvalue()).decode()
 
