@@ -112,6 +112,8 @@ def plan(
             found = [
                 (Path(name), Path(Path(name).name)) for name in sorted(glob.glob(argument, recursive=True))
             ]
+        if not found and root.is_dir():
+            raise MediaError(f"{argument}: no files in it that this takes; name another folder")
         if not found:
             raise MediaError(f"{argument}: no such file or folder, and no match; check the name")
         for file, relative in found:
@@ -170,7 +172,12 @@ def open_target(name: str, overwrite: bool) -> Iterator[IO[bytes]]:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        file = part.open("wb")
+    except OSError as error:
+        error.filename = name  # not that of the hidden part
+        raise
+    try:
+        with file:
             yield file
         part.replace(target)
     finally:

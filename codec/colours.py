@@ -15,18 +15,26 @@ from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-"""swscale's numbers of the matrices of ITU-T H.273: 5 and 6 are one."""
+_MATRICES = {0: 5, 1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""swscale's numbers of the matrices of ITU-T H.273: 5 and 6 are one, and what is not said is read as that."""
 
 
 @dataclass(frozen=True)
 class Colours:
-    """How the samples of a file stand for RGB."""
+    """How the samples of a file stand for RGB.
+
+    Raises:
+        ValueError: a matrix that is not known.
+    """
 
     matrix: int = 0
     """ITU-T H.273, table 4; 0 where the file does not say, which is read as BT.601."""
     full: bool = False
     """Luma of 0 … 255 instead of 16 … 235."""
+
+    def __post_init__(self) -> None:
+        if self.matrix not in _MATRICES:
+            raise ValueError(f"colour matrix {self.matrix} is not known")
 
     @classmethod
     def of(cls, context: Any) -> Colours:
@@ -57,6 +65,6 @@ def from_rgb(picture: NDArray[np.uint8], form: str, colours: Colours) -> VideoFr
     return frame.reformat(
         format=form,
         interpolation=_EXACT,
-        dst_colorspace=_MATRICES.get(colours.matrix, 5),
+        dst_colorspace=_MATRICES[colours.matrix],
         dst_color_range=ColorRange.JPEG if colours.full else ColorRange.MPEG,
     )

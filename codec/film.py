@@ -97,7 +97,8 @@ def encode_film(
     header = codec.header(
         facts.height, facts.width, tick=facts.time_base, frame_rate=facts.frame_rate,
         frames=1 if facts.still else reader.frames or None, packet_frames=group, still=facts.still,
-        grey=facts.grey, colours=facts.colours, transparent=facts.transparent and facts.still, tags=facts.tags, **sound.facts,
+        grey=facts.grey, transparent=facts.transparent and facts.still, colours=facts.colours, tags=facts.tags,
+        **sound.facts,
     )  # fmt: skip
     writer = Writer(target, header)
     waiting = next(sound.packets, None)

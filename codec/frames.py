@@ -107,7 +107,8 @@ class FrameReader:
         self.facts = VideoFacts(
             width, height, stream.time_base or Fraction(1, 1000), stream.average_rate or Fraction(25), still,
             kind is not None and kind.name.startswith("gray"), first.alpha is not None,
-            UNSAID if still else Colours.of(context), {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS},
+            UNSAID if still else Colours.of(context),
+            {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS},
         )  # fmt: skip
         self.duration = float(self._container.duration / av.time_base) if self._container.duration else None
         """Seconds as the container states them, None when unknown; for progress only."""

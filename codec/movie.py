@@ -49,7 +49,8 @@ class MovieWriter:
 
     def __init__(
         self, target: IO[bytes], suffix: str, width: int, height: int, tick: Fraction, frame_rate: Fraction,
-        tags: dict[str, str], colours: Colours = UNSAID, audio: AudioFacts | None = None, carried: dict[str, Any] | None = None,
+        tags: dict[str, str], colours: Colours = UNSAID, audio: AudioFacts | None = None,
+        carried: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         if suffix not in CARRIERS:
             raise MediaError(

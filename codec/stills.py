@@ -37,7 +37,7 @@ def encode_still(picture: NDArray[np.uint8], suffix: str) -> bytes:
     channels = 1 if picture.ndim == 2 else picture.shape[2]
     if channels == 4 and codec not in _ALPHA:
         picture, channels = picture[..., :3], 3
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=_FORMATS[channels])
+    height, width = picture.shape[:2]
     wanted = {"mjpeg": "yuvj444p", "libwebp": "bgra" if channels == 4 else "yuv420p", "bmp": "bgr24",
               "pgm": "gray"}.get(codec, _FORMATS[channels])  # fmt: skip
     options = {"mjpeg": {"qmin": "1", "qmax": "1", "strict": "-1"}, "libwebp": {"quality": "100"}}.get(
@@ -45,11 +45,14 @@ def encode_still(picture: NDArray[np.uint8], suffix: str) -> bytes:
     )
     try:
         context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "w"))
-        context.width, context.height, context.pix_fmt = frame.width, frame.height, wanted
+        context.width, context.height, context.pix_fmt = width, height, wanted
         context.time_base, context.options = 1, options  # type: ignore[assignment]
         if channels == 3:
             frame = from_rgb(picture, wanted, Colours(full=codec == "mjpeg"))
-        packets = [*context.encode(frame.reformat(format=wanted)), *context.encode(None)]
+        else:
+            own = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=_FORMATS[channels])
+            frame = own.reformat(format=wanted)
+        packets = [*context.encode(frame), *context.encode(None)]
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{suffix}: cannot hold this picture ({reason(error)}); use .png") from None
     return b"".join(bytes(packet) for packet in packets)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fsqcodec
@@ -18,11 +19,13 @@ from fsqcodec.errors import ConfigError
 from fsqcodec.train.augment import noise, place_in_room, put_behind
 from fsqcodec.train.config import DataConfig, Source, load_config
 from fsqcodec.train.data import Crops
+from fsqcodec.train.donor import take_fitting
 from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
 from fsqcodec.train.losses import ReconstructionLoss
 from fsqcodec.train.prior import code_lengths
 from fsqcodec.train.spectra import spectra
+from fsqcodec.visual.model import VisualConfig, VisualModel
 
 RECIPE = """
 out: {out}
@@ -176,6 +179,20 @@ def test_a_network_grown_deeper_begins_as_its_donor(recipe: Path, speech: np.nda
         tokens = donor.encode(clip)[0]
         assert torch.equal(model.encode(clip)[0], tokens)
         assert torch.allclose(model.decode(tokens), donor.decode(tokens), atol=1e-5)
+
+
+def test_a_picture_network_grows_as_well() -> None:
+    donor = VisualModel(VisualConfig(fine_channels=16, coarse_channels=16))
+    for part in (donor.encoder, donor.decoder):
+        torch.nn.init.normal_(part.out.weight)  # zeros at first, behind which no block could be seen
+    model = VisualModel(replace(donor.config, encoder_blocks=(4, 4), decoder_blocks=(3, 3)))
+    take_fitting(model, donor)
+    pixels, quality = torch.rand(1, 32, 48, 3) * 2 - 1, torch.tensor([3])
+    with torch.no_grad():
+        latents = donor.encoder(pixels, quality)
+        assert torch.allclose(model.encoder(pixels, quality), latents, atol=1e-5)
+        values = donor.quantizer(latents)[0]
+        assert torch.allclose(model.decoder(values, quality), donor.decoder(values, quality), atol=1e-5)
 
 
 def test_the_rate_term_takes_bits_off(recipe: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fsqcodec.audio.layers import Block
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.checkpoints import Loaded, load_model, save_model
 from fsqcodec.codec import STAGES_PER_LAYER
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from .adversary import SpectrumDiscriminator, adversarial_terms
 from .config import TrainConfig
 from .data import Crops
+from .donor import take_fitting
 from .loop import Weigh
 from .losses import ReconstructionLoss
 from .prior import PriorNetwork, rate
@@ -131,20 +131,11 @@ class AudioTask:
 
 
 def _starting_point(config: TrainConfig, donor: Loaded | None) -> tuple[AudioModel, PriorNetwork | None]:
-    """Random weights, or those of a donor wherever the settings of `config.model` keep their shape.
-
-    Blocks that the donor lacks begin by passing on what they get, so that a network grown deeper says at first what the
-    donor says (Net2Net, Chen et al. 2016).
-    """
+    """Random weights, or those of a donor wherever the settings of `config.model` keep their shape."""
     shape = AudioConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
     model = AudioModel(shape)
     if donor:
         take_fitting(model, donor.model)
-        known = dict(donor.model.named_modules())
-        for name, block in model.named_modules():
-            if isinstance(block, Block) and name not in known:
-                nn.init.zeros_(block.narrow.weight)
-                nn.init.zeros_(block.narrow.bias)
     return model, restored_prior(model, donor) if any(config.loss.rate) else None
 
 
@@ -160,10 +151,3 @@ def restored_prior(model: AudioModel, donor: Loaded | None) -> PriorNetwork:
     prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, donor.prior.width)
     prior.restore(donor.prior)
     return prior
-
-
-def take_fitting(model: nn.Module, donor: nn.Module) -> None:
-    """Copy the weights of `donor` that have a place of the same shape."""
-    own = model.state_dict()
-    fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
-    model.load_state_dict(fitting, strict=False)

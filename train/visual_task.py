@@ -15,8 +15,8 @@ from fsqcodec.visual.prior import VisualPrior
 from fsqcodec.visual.skip import PATIENCE
 from torch import Tensor, nn
 
-from .audio_task import take_fitting
 from .config import VisualTrainConfig
+from .donor import take_fitting
 from .loop import Weigh
 from .prior import rate
 from .visual_data import VisualCrops

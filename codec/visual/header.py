@@ -156,7 +156,8 @@ class VisualHeader:
         return cls(
             name, hashes[:8], hashes[8:], width, height, Fraction(*rationals[:2]), Fraction(*rationals[2:]),
             frames - 1 if frames else None, stages, per_layer, group, bool(flags & _STILL), bool(flags & _GREY),
-            bool(flags & _TRANSPARENT), Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)), tags, None if carried or not audio else Header.unpack(audio), carried,
+            bool(flags & _TRANSPARENT), Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)), tags,
+            None if carried or not audio else Header.unpack(audio), carried,
         )  # fmt: skip
 
 
