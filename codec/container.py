@@ -101,6 +101,10 @@ class Header:
         """Seconds of so many latent frames."""
         return frames * self.frame_samples / self.frame_rate
 
+    def packet_limits(self, stream: int) -> tuple[int, int]:
+        """Layers and frames that a packet of a stream may have at most; the last one takes what is left over."""
+        return self.layers, min(MAX_FRAMES, 2 * self.packet_frames)
+
     def covered(self, ends: Sequence[int]) -> bool:
         """Whether streams that end with these frames are all that the header tells of."""
         return self.seconds is not None and all(self.span(end) >= self.seconds for end in ends)

@@ -176,8 +176,8 @@ class Reader:
             return None, 0, ""
         try:
             header = self.header
-            frames = min(MAX_FRAMES, 2 * header.packet_frames)
-            limits = (header.streams, header.layers, frames, header.max_packet)
+            stream, _ = read_varint(self._window, at, header.streams - 1)
+            limits = (header.streams, *header.packet_limits(stream), header.max_packet)
             return Packet.unpack(self._window[at : at + size], *limits, self._at), at + size + 4, ""
         except ValueError as error:
             return None, 0, f"packet: {error}"

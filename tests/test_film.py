@@ -233,3 +233,17 @@ def test_samples_of_a_video_survive_rgb() -> None:
 def test_a_colour_matrix_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="colour matrix 3"):
         Colours(3)
+
+
+def test_sound_of_many_seconds_goes_with_a_video(tmp_path: Path) -> None:
+    """Packets of sound are longer than groups of pictures, and keep all their layers when the pictures lose some."""
+    write_video(tmp_path / "in.mp4", 130, size=(32, 48), sound=5.2)
+    call("encode", tmp_path / "in.mp4", tmp_path / "c.fsq", "--quality", 8)
+    size = (tmp_path / "c.fsq").stat().st_size
+    call("peel", tmp_path / "c.fsq", tmp_path / "low.fsq", "--kbps", 8)
+    assert (tmp_path / "low.fsq").stat().st_size < size
+    for name in ("c", "low"):
+        call("decode", tmp_path / f"{name}.fsq", tmp_path / f"{name}.mkv")
+        with av.open(str(tmp_path / f"{name}.mkv")) as container:
+            assert sum(f.samples for f in container.decode(audio=0)) == pytest.approx(5.2 * 44100, abs=3000)
+        assert len(times_of(tmp_path / f"{name}.mkv")) == 130

@@ -88,6 +88,12 @@ class VisualHeader:
         """Seconds of so many frames."""
         return float(frames / self.frame_rate)
 
+    def packet_limits(self, stream: int) -> tuple[int, int]:
+        """Layers and frames that a packet of a stream may have at most: the sound's are its own."""
+        if not stream:
+            return self.layers, 2 * self.packet_frames
+        return self.audio.packet_limits(stream - 1) if self.audio else (2, 1)
+
     def covered(self, ends: Sequence[int]) -> bool:
         """Whether streams that end with these frames are all that the header tells of; of sound it does not tell."""
         return self.frames is not None and len(ends) == 1 and ends[0] >= self.frames
