@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SPEECH
+from fsqcodec.checkpoints import load_visual
 from fsqcodec.errors import ConfigError
 from fsqcodec.train.augment import noise, place_in_room, put_behind
 from fsqcodec.train.config import DataConfig, Source, load_config
@@ -24,7 +25,9 @@ from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
 from fsqcodec.train.losses import ReconstructionLoss
 from fsqcodec.train.prior import code_lengths
+from fsqcodec.train.seams import seams
 from fsqcodec.train.spectra import spectra
+from fsqcodec.train.visual_task import starting_point
 from fsqcodec.visual.model import VisualConfig, VisualModel
 
 RECIPE = """
@@ -193,6 +196,37 @@ def test_a_picture_network_grows_as_well() -> None:
         assert torch.allclose(model.encoder(pixels, quality), latents, atol=1e-5)
         values = donor.quantizer(latents)[0]
         assert torch.allclose(model.decoder(values, quality), donor.decoder(values, quality), atol=1e-5)
+
+
+def test_a_grown_picture_network_keeps_its_prior(tmp_path: Path) -> None:
+    fine, coarse = load_visual("visual").model.config.encoder_blocks
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "kind: visual\nout: run\ninit: visual\ndata: {sources: [{path: nowhere}]}\n"
+        f"model: {{encoder_blocks: [{fine + 1}, {coarse}]}}\n"
+    )
+    model, prior = starting_point(load_config(recipe))
+    assert len(model.encoder.fine) == fine + 1
+    prior.quantize()
+    shipped = load_visual("visual").prior
+    assert shipped is not None
+    exported = prior.export()
+    for name in ("point8", "out0", "echo4"):
+        assert np.array_equal(exported[name], shipped.tensors[name])
+
+
+def test_seams_are_steps_at_borders_where_nothing_hides_them() -> None:
+    flat = torch.full((1, 32, 48, 3), 40.0)
+    busy = flat + torch.randint(-30, 31, flat.shape, generator=torch.Generator().manual_seed(0))
+    stepped, inside = torch.zeros_like(flat), torch.zeros_like(flat)
+    stepped[:, :, 16:] = 2
+    inside[:, :, 20:] = 2
+    assert float(seams(flat + stepped, flat)) == pytest.approx(
+        2.0**2 / 5 / 2
+    )  # one border of five, one axis of two
+    assert float(seams(flat + inside, flat)) == 0
+    assert float(seams(flat + 2, flat)) == 0
+    assert float(seams(busy + stepped, busy)) < 0.05 * float(seams(flat + stepped, flat))
 
 
 def test_the_rate_term_takes_bits_off(recipe: Path, tmp_path: Path) -> None:

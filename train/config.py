@@ -156,6 +156,8 @@ class VisualLossConfig:
 
     lambdas: tuple[float, float] = (0.0016, 0.06)
     """λ of the lowest and of the highest quality, geometric in between."""
+    seams: float = 0.0
+    """Weight, beside the squared error, of its steps at block borders where the picture is flat (`seams.seams`)."""
 
 
 @dataclass(kw_only=True)

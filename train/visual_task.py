@@ -19,6 +19,7 @@ from .config import VisualTrainConfig
 from .donor import take_fitting
 from .loop import Weigh
 from .prior import rate
+from .seams import seams
 from .visual_data import VisualCrops
 from .visual_prior import VisualPriorNetwork
 from .visual_validation import VisualValidation
@@ -33,7 +34,7 @@ class VisualTask:
         self, config: VisualTrainConfig, device: torch.device, notify: Callable[[str], None]
     ) -> None:
         self.config = config
-        self.model, self.prior = _starting_point(config)
+        self.model, self.prior = starting_point(config)
         self.beside: dict[str, nn.Module] = {"prior": self.prior}
         shape = self.model.config
         self.layout = Layout.of(shape)
@@ -60,13 +61,14 @@ class VisualTask:
     def loss(
         self, model: Any, beside: dict[str, Any], batch: dict[str, Tensor], weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """λ · squared error + bits of the kept layers, both a picture element, and the prior's own bits."""
+        """λ · (squared error + seams) + bits of the kept layers, all a picture element, and the prior's own bits."""
         prior, frames = beside["prior"], batch["frames"].float() / 127.5 - 1
         count = frames.shape[1]
         x = frames.flatten(0, 1)
         quality, stages = (batch[name].repeat_interleave(count) for name in ("quality", "stages"))
         y, tokens, z = model(x, quality, stages, partial(self._hold, count) if count > 1 else None)
         error = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
+        seam = seams(y.float() * 127.5, x * 127.5)
         digits, places = self.model.digits(tokens), self.model.places(z)
         exact = torch.autocast(x.device.type, enabled=not prior_is_quantized(prior), dtype=torch.bfloat16)
         with exact:
@@ -80,10 +82,11 @@ class VisualTask:
         per_layer = self.model.config.stages_per_layer
         kept = torch.arange(self.layout.layers, device=stages.device) < stages[:, None] // per_layer
         spent = (pressure * kept).sum(1)
-        loss = (self.weights[quality] * (self.lambdas[quality] * error + spent)).mean()
+        distortion = error + self.config.loss.seams * seam
+        loss = (self.weights[quality] * (self.lambdas[quality] * distortion + spent)).mean()
         full = kept.all(1)
         shown = {
-            "loss": loss, "bpp": bits.sum(1).mean(),
+            "loss": loss, "bpp": bits.sum(1).mean(), "seams": seam.mean(),
             "psnr": (10 * torch.log10(255**2 / error.clamp(min=1e-3)) * full).sum() / full.sum().clamp(min=1),
         }  # fmt: skip
         return loss + bits.sum(1).mean(), shown
@@ -143,13 +146,14 @@ def prior_is_quantized(prior: Any) -> bool:
     return bool(getattr(prior, "module", prior).scales)
 
 
-def _starting_point(config: VisualTrainConfig) -> tuple[VisualModel, VisualPriorNetwork]:
+def starting_point(config: VisualTrainConfig) -> tuple[VisualModel, VisualPriorNetwork]:
     """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
     donor = load_visual(config.init) if config.init else None
     shape = VisualConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
     model, prior = VisualModel(shape), VisualPriorNetwork(shape)
     if donor:
         take_fitting(model, donor.model)
-        if donor.prior and shape == donor.model.config:
+        settings = ("levels", "groups", "stages", "stages_per_layer", "qualities", "prior_width")
+        if donor.prior and all(getattr(shape, s) == getattr(donor.model.config, s) for s in settings):
             prior.restore(donor.prior)
     return model, prior
