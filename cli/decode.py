@@ -113,7 +113,7 @@ def decode_file(
         known = header.samples is not None
         end = min(header.samples if header.samples is not None else 1 << 62,
                   1 << 62 if duration is None else begin + round(duration * rate))  # fmt: skip
-        if known and begin >= end:
+        if known and begin >= end and (start or duration is not None):
             raise reader.error(
                 0,
                 f"nothing between {start:g} s and the end",

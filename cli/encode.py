@@ -47,6 +47,13 @@ def encode(
     packet: Annotated[
         float, typer.Option(min=0.02, max=20, help="Seconds of sound in a packet, which decodes by itself.")
     ] = 4.0,
+    effort: Annotated[
+        str,
+        typer.Option(
+            help="Steps of a search for better tokens of sound, such as 16; 0 for none: many times as fast, and as live sound. "
+            "auto: 16 for sound of up to a minute, none beyond."
+        ),
+    ] = "auto",
     prior: Annotated[
         str,
         typer.Option(help="learned, or none: larger files of sound, by static tables, quicker to decode."),
@@ -65,6 +72,8 @@ def encode(
 
     fsqcodec encode talk.mp3 talk.fsq --kbps 6
 
+    fsqcodec encode lecture.mp3 lecture.fsq --kbps 3 --effort 16
+
     fsqcodec encode recordings/ --out-dir small/ --jobs 2
 
     fsqcodec encode photo.png photo.fsq --quality 6
@@ -77,13 +86,22 @@ def encode(
         raise typer.BadParameter(f"{prior!r} is not learned or none", param_hint="--prior")
     if audio not in ("speech", "copy", "none"):
         raise typer.BadParameter(f"{audio!r} is not speech, copy or none", param_hint="--audio")
+    if effort != "auto" and not effort.isdecimal():
+        raise typer.BadParameter(f"{effort!r} is not auto or a number of steps", param_hint="--effort")
     if kbps is not None and bpp is not None:
         raise typer.BadParameter("give --kbps or --bpp, not both")
     from fsqcodec.media import SOUND
 
     tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in SOUND | PICTURES | VIDEO)
     # A bitrate asks for the best quality that fits; a quality beside it is where the search begins.
-    sound = {"model": model, "kbps": kbps, "packet": packet, "prior": prior, "overwrite": overwrite}
+    sound = {
+        "model": model,
+        "kbps": kbps,
+        "packet": packet,
+        "effort": effort,
+        "prior": prior,
+        "overwrite": overwrite,
+    }
     pictures = {"model": picture_model, "quality": quality or 5, "kbps": kbps, "bpp": bpp, "audio": audio,
                 "audio_model": model, "overwrite": overwrite, "quiet": quiet}  # fmt: skip
     run(tasks, encode_any, {"sound": sound, "pictures": pictures}, jobs, quiet, verbose)
@@ -97,10 +115,11 @@ def encode_any(task: Task, progress: Any, sound: dict[str, Any], pictures: dict[
 
 
 def encode_file(
-    task: Task, progress: Any, model: str, kbps: float | None, packet: float, prior: str, overwrite: bool
-) -> str:
+    task: Task, progress: Any, model: str, kbps: float | None, packet: float, effort: str, prior: str, overwrite: bool
+) -> str:  # fmt: skip
     """Encode one file; returns a line that says what came of it."""
     from fsqcodec.media import AudioReader
+    from fsqcodec.refine import PATIENCE, automatic_effort
 
     with open_target(task.target, overwrite) as target:
         codec = load_codec(model)
@@ -109,11 +128,23 @@ def encode_file(
             facts = reader.facts
             if progress:
                 progress.start(Path(task.source).name, reader.duration)
+            steps = None if effort == "auto" else int(effort)
+            most = PATIENCE * codec.sample_rate if steps is None else float("inf") if steps else 0.0
             blocks = _watched(reader, progress.advance, codec.sample_rate) if progress else iter(reader)
+            kept: list[Any] = []
             encoded = codec.encode_blocks(
-                blocks, facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags
-            )
-        encoded = codec.limit(encoded, kbps=kbps, packet_seconds=packet)
+                _keep(blocks, kept, most),
+                facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags,
+            )  # fmt: skip
+        if steps is None:
+            steps = automatic_effort(codec, encoded.seconds)
+        if kept and steps:
+            if progress:
+                progress.start(f"{Path(task.source).name}, search", encoded.seconds * facts.channels)
+            advance = progress.advance if progress else lambda _: None
+            encoded = codec.refine(encoded, kept, steps, kbps=kbps, packet_seconds=packet, advance=advance)
+        else:
+            encoded = codec.limit(encoded, kbps=kbps, packet_seconds=packet)
         size = codec.write(encoded, target, packet)
     rate = f", {size * 8 / 1000 / encoded.seconds:.2f} kbit/s" if encoded.seconds else ""
     return f"{task.source} → {task.target}: {encoded.seconds:.1f} s, {encoded.tokens.shape[1]} stages{rate}"
@@ -123,3 +154,15 @@ def _watched(reader: Any, advance: Any, sample_rate: int) -> Any:
     for block in reader:
         yield block
         advance(block.shape[1] / sample_rate)
+
+
+def _keep(blocks: Any, kept: list[Any], most: float) -> Any:
+    """Pass blocks on and keep them all, or none of them if they are more than `most` samples."""
+    count = 0
+    for block in blocks:
+        count += block.shape[1]
+        if count <= most:
+            kept.append(block)
+        else:
+            kept.clear()
+        yield block

@@ -32,9 +32,12 @@ app = typer.Typer(
 @app.command("run")
 def evaluate(
     clips: Annotated[list[str], typer.Argument(help="Files, folders or globs of sound, pictures and video.")],
-    models: Annotated[str, typer.Option(help="Models, joined by commas: names or .safetensors files.")] = (
-        f"{DEFAULT_MODEL},{DEFAULT_PICTURE_MODEL}"
-    ),
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Models, joined by commas: names or .safetensors files; of sound, NAME:EFFORT too (see encode --effort)."
+        ),
+    ] = (f"{DEFAULT_MODEL},{DEFAULT_PICTURE_MODEL}"),
     peers: Annotated[
         str, typer.Option(help="Peers such as opus,mp3,jpeg,x264; all that this machine has, or none.")
     ] = "all",
@@ -63,7 +66,7 @@ def evaluate(
     from fsqcodec.checkpoints import find_model, read_metadata
     from fsqcodec.errors import ConfigError
     from fsqcodec.frames import has_pictures
-    from fsqcodec.train.evaluation.codecs import LADDERS, peers_of
+    from fsqcodec.train.evaluation.codecs import LADDERS, model_and_effort, peers_of
     from fsqcodec.train.evaluation.media import KINDS
     from fsqcodec.train.evaluation.runner import plan, run
     from fsqcodec.train.evaluation.summary import to_csv, to_markdown
@@ -81,7 +84,7 @@ def evaluate(
             found[kind].append(str(file))
     ours: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for model in filter(None, models.split(",")):
-        visual = read_metadata(find_model(model)).get("kind") == "visual"
+        visual = read_metadata(find_model(model_and_effort(model)[0])).get("kind") == "visual"
         for kind in ("picture", "video") if visual else ("sound",):
             ours[kind].append(model)
     asked = [] if peers in ("", "none") else list(LADDERS) if peers == "all" else peers.split(",")

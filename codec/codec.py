@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,7 @@ from .media import AudioFacts, AudioReader, AudioWriter, Resampler, Samples
 from .packets import PacketSource, TokenCoder, TokenPacket, decode_ahead
 from .prior import Prior
 from .reader import Reader
+from .refine import refine
 from .tables import StaticTables
 
 STAGES_PER_LAYER = 3
@@ -103,7 +104,7 @@ class Codec:
 
     def encode(
         self, samples: NDArray[np.floating], sample_rate: int | None = None, *, kbps: float | None = None,
-        stages: int | None = None, tags: dict[str, str] | None = None,
+        stages: int | None = None, tags: dict[str, str] | None = None, effort: int = 0,
     ) -> Encoded:  # fmt: skip
         """Tokens of samples (n,) or (channels, n) in [-1, 1].
 
@@ -113,13 +114,19 @@ class Codec:
             kbps: keep as many stages as fit into this average bitrate of the file, at least one.
             stages: keep this many stages (all when None).
             tags: title, artist, … to keep in the file.
+            effort: steps of a search for better tokens (`fsqcodec.refine`), each some hundredths of the sound's duration.
+
+        Raises:
+            ModelError: `effort` is asked of a model without a prior.
         """
         block = np.atleast_2d(np.asarray(samples, np.float32))
         rate = sample_rate or self.sample_rate
         resampler = Resampler(len(block), rate, self.sample_rate)
-        blocks = (part for part in (resampler.push(block), resampler.flush()))
+        blocks = [resampler.push(block), resampler.flush()]
         encoded = self.encode_blocks(blocks, len(block), rate, lambda: block.shape[1], tags)
-        return self.limit(encoded, kbps=kbps, stages=stages)
+        if not effort:
+            return self.limit(encoded, kbps=kbps, stages=stages)
+        return self.refine(self.limit(encoded, stages=stages), blocks, effort, kbps=kbps)
 
     def encode_blocks(
         self, blocks: Iterable[Samples], channels: int, sample_rate: int, length: Callable[[], int],
@@ -189,6 +196,18 @@ class Codec:
             while keep > 1 and self._size(encoded, keep, packet_seconds) > budget:
                 keep -= 1
         return replace(encoded, tokens=encoded.tokens[:, :keep])
+
+    def refine(
+        self, encoded: Encoded, blocks: Sequence[Samples], effort: int, *, kbps: float | None = None,
+        packet_seconds: float = PACKET_SECONDS, advance: Callable[[float], None] = lambda _: None,
+    ) -> Encoded:  # fmt: skip
+        """Better tokens of the blocks (channels, n) that `encoded` was made from, limited to `kbps`; see `fsqcodec.refine.refine`.
+
+        Raises:
+            ModelError: the model has no prior.
+        """
+        signals = _mid_side(np.concatenate(blocks, axis=1))
+        return refine(self, encoded, signals, effort, kbps, packet_seconds, advance)
 
     def _size(self, encoded: Encoded, stages: int, packet_seconds: float) -> int:
         return len(self.to_bytes(replace(encoded, tokens=encoded.tokens[:, :stages]), packet_seconds))

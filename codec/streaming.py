@@ -29,6 +29,12 @@ class History:
         self._past[layer] = joined[:, joined.shape[1] - length :]
         return joined
 
+    def copy(self) -> History:
+        """Another one that goes on from here by itself."""
+        other = History()
+        other._past = dict(self._past)
+        return other
+
     def state(self, network: nn.Module) -> dict[str, Tensor]:
         """The past inputs by the names of the layers in `network`."""
         return {name: self._past[layer] for name, layer in network.named_modules() if layer in self._past}

@@ -17,16 +17,16 @@ import torch
 from conftest import SPEECH
 from fsqcodec.checkpoints import load_visual
 from fsqcodec.errors import ConfigError
+from fsqcodec.hearing.losses import ReconstructionLoss
+from fsqcodec.hearing.spectra import spectra
 from fsqcodec.train.augment import noise, place_in_room, put_behind
 from fsqcodec.train.config import DataConfig, Source, load_config
 from fsqcodec.train.data import Crops
 from fsqcodec.train.donor import take_fitting
 from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
-from fsqcodec.train.losses import ReconstructionLoss
 from fsqcodec.train.prior import code_lengths
 from fsqcodec.train.seams import seams
-from fsqcodec.train.spectra import spectra
 from fsqcodec.train.visual_task import starting_point
 from fsqcodec.visual.model import VisualConfig, VisualModel
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from fsqcodec.hearing.spectra import spectra
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import weight_norm
-
-from .spectra import spectra
 
 _WINDOWS = (512, 1024, 2048)
 """Samples; hops are a quarter."""

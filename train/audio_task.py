@@ -14,6 +14,7 @@ from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.checkpoints import Loaded, load_model, save_model
 from fsqcodec.codec import STAGES_PER_LAYER
 from fsqcodec.errors import ConfigError
+from fsqcodec.hearing.losses import ReconstructionLoss
 from fsqcodec.tables import StaticTables
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ from .config import TrainConfig
 from .data import Crops
 from .donor import take_fitting
 from .loop import Weigh
-from .losses import ReconstructionLoss
 from .prior import PriorNetwork, rate
 from .validation import Validation
 

@@ -13,6 +13,7 @@ import torch
 from fsqcodec.audio.model import AudioModel
 from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
 from fsqcodec.errors import ConfigError, ModelError
+from fsqcodec.hearing.losses import ReconstructionLoss
 from torch import Tensor
 
 from .audio_task import restored_prior
@@ -21,7 +22,6 @@ from .data import decode_cached
 from .fit_prior import PriorTrainer
 from .items import Item, list_media
 from .loop import Trainer
-from .losses import ReconstructionLoss
 from .validation import Validation
 
 Progress = Callable[[int, int, dict[str, float]], None]

@@ -22,6 +22,7 @@ import torch
 from fsqcodec.exact import ACTIVATION_BITS, weight_table
 from fsqcodec.prior import SCALES, TAPS, TYPES, Prior
 from fsqcodec.residual import ResidualFSQ
+from fsqcodec.slopes import rate_slopes
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -187,8 +188,5 @@ def rate(logits: Tensor, digits: Tensor, positions: Tensor) -> tuple[Tensor, Ten
         two float32 (...) of equal use: bits for the prior's loss, bits for the encoder's.
     """
     bits = code_lengths(logits, digits)
-    side = torch.where(positions.detach() > digits, 1, -1)
-    neighbour = (digits + side).clamp(0, logits.shape[-1] - 1)
-    here, there = logits.detach().gather(-1, torch.stack([digits, neighbour], -1)).unbind(-1)
-    slope = ((here - there) / math.log(2)).clamp(-20, 20) * side
+    slope = rate_slopes(logits, digits, positions)
     return bits, bits.detach() + slope * (positions - digits)

@@ -22,6 +22,7 @@ from av.container import InputContainer
 from fsqcodec.colours import Colours, from_rgb, to_rgb
 from fsqcodec.errors import ConfigError
 from fsqcodec.media import AudioReader, Resampler
+from fsqcodec.refine import automatic_effort
 from numpy.typing import NDArray
 
 from .media import Original
@@ -129,10 +130,19 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return work(), time.perf_counter() - begin
 
 
-def _our_sound(original: Original, model: str, kbps: float) -> Decoded:
-    codec = _load(model)
+def model_and_effort(name: str) -> tuple[str, int | None]:
+    """`NAME:16` is a model of sound at an effort of 16, `NAME` at what `fsqcodec encode` takes by itself."""
+    model, _, effort = name.rpartition(":")
+    return (model, int(effort)) if model and effort.isdecimal() else (name, None)
+
+
+def _our_sound(original: Original, name: str, kbps: float) -> Decoded:
+    model, effort = model_and_effort(name)
+    codec, rate = _load(model), int(original.rate)
     samples = cast(NDArray[np.float32], original.data)
-    data, coding = _timed(lambda: codec.to_bytes(codec.encode(samples, int(original.rate), kbps=kbps)))
+    if effort is None:
+        effort = automatic_effort(codec, len(samples) / rate)
+    data, coding = _timed(lambda: codec.to_bytes(codec.encode(samples, rate, kbps=kbps, effort=effort)))
     back, decoding = _timed(lambda: codec.decode(codec.from_bytes(data))[0])
     return Decoded(back, len(data), coding, decoding)
 

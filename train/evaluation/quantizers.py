@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from fsqcodec.audio.model import AudioConfig, Decoder, Encoder
 from fsqcodec.fsq import FSQ, PRESETS
+from fsqcodec.hearing.losses import ReconstructionLoss
 from fsqcodec.residual import ResidualFSQ
 from torch import Tensor, nn
 
 from ..config import DataConfig, Source
 from ..data import Crops
-from ..losses import ReconstructionLoss
 from ..metrics import si_sdr
 
 NAMES = ("fsq", "rfsq", "vq", "rvq")

@@ -31,7 +31,7 @@ import torch
 from fsqcodec.checkpoints import find_model
 from fsqcodec.errors import FSQCodecError
 
-from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, round_trip
+from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, model_and_effort, round_trip
 from .measures import measure
 from .media import Original, read_original
 
@@ -133,20 +133,25 @@ def _measured(job: Job, original: Original) -> dict[str, Any]:
     units = original.units if original.kind != "video" else amount * 1000
     measures = {name: value for name, value in measure(original, decoded).items() if np.isfinite(value)}
     return {
-        "clip": Path(job.clip).name, "kind": job.kind, "codec": Path(job.codec).stem, "setting": job.setting,
+        "clip": Path(job.clip).name, "kind": job.kind, "codec": _label(job.codec), "setting": job.setting,
         "rate": decoded.bytes * 8 / units, "bytes": decoded.bytes,
         "encode_x": amount / max(decoded.encode_seconds, 1e-6), "decode_x": amount / max(decoded.decode_seconds, 1e-6),
         "memory_mb": decoded.memory_mb, "measures": measures,
     }  # fmt: skip
 
 
+def _label(codec: str) -> str:
+    model, effort = model_and_effort(codec)
+    return Path(model).stem if effort is None else f"{Path(model).stem}:{effort}"
+
+
 def _key(job: Job) -> str:
     digest = hashlib.sha256(Path(job.clip).read_bytes())
-    path = Path(job.codec)
+    model, _ = model_and_effort(job.codec)
     try:
-        digest.update(find_model(job.codec).read_bytes())
+        digest.update(find_model(model).read_bytes())
     except FSQCodecError:
-        digest.update(path.name.encode())
+        digest.update(Path(model).name.encode())
     digest.update(json.dumps([SCHEMA, job.kind, job.codec, job.setting, _versions()]).encode())
     return digest.hexdigest()[:32]
 

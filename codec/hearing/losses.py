@@ -7,10 +7,10 @@ never its harmonics. The mel and the compressed-spectrum terms say what the ear 
 from __future__ import annotations
 
 import torch
-import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from .disturbance import Disturbance
+from .mel import mel_filters
 from .similarity import Similarity
 from .spectra import spectra
 
@@ -46,9 +46,7 @@ class ReconstructionLoss(nn.Module):
         super().__init__()
         self.disturbance, self.similarity = Disturbance(sample_rate), Similarity(sample_rate)
         for window, _, bands in _RESOLUTIONS:
-            filters = AF.melscale_fbanks(
-                window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, mel_scale="slaney"
-            )
+            filters = mel_filters(window // 2 + 1, bands, sample_rate)
             hann = torch.hann_window(window)
             self.register_buffer(f"window{window}", hann / hann.square().sum().sqrt(), persistent=False)
             self.register_buffer(f"mel{window}", filters, persistent=False)

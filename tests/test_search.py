@@ -1,0 +1,111 @@
+"""The search for better tokens: what it is for, what it keeps, and where it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsqcodec
+import numpy as np
+import pytest
+import torch
+import torchaudio.functional as AF
+from conftest import SPEECH
+from fsqcodec.audio.search import Search
+from fsqcodec.cli.main import app
+from fsqcodec.codec import Codec
+from fsqcodec.errors import ModelError
+from fsqcodec.hearing.losses import ReconstructionLoss
+from fsqcodec.hearing.mel import mel_filters
+from fsqcodec.refine import automatic_effort
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    found: Codec = fsqcodec.load("speech-24k")
+    return found
+
+
+@given(stages=st.integers(1, 24), seed=st.integers(0, 99))
+def test_the_search_begins_where_the_encoder_ends(stages: int, seed: int) -> None:
+    codec = fsqcodec.load("speech-24k")
+    assert codec.prior
+    latents = (
+        torch.randn(7, codec.model.quantizer.channels, generator=torch.Generator().manual_seed(seed)) * 2
+    )
+    search = Search(codec.model, codec.prior, stages)
+    expected = codec.model.quantizer.encode(latents)[:, :stages]
+    assert torch.equal(search.tokens(search.positions(latents)), expected)
+
+
+def test_sound_gets_nearer_within_the_same_bitrate(codec: Codec, speech: np.ndarray) -> None:
+    x = speech[: 2 * 24000]
+    wanted = torch.from_numpy(x.copy()).view(2, -1)
+    terms = ReconstructionLoss(24000)
+    heard = []
+    for effort in (0, 8):
+        encoded = codec.encode(x, kbps=6, effort=effort)
+        assert len(codec.to_bytes(encoded)) <= 6 * 125 * 2
+        back = torch.from_numpy(codec.decode(encoded)).view(2, -1)
+        heard.append({name: float(term.mean()) for name, term in terms(back, wanted).items()})
+    plain, searched = heard
+    assert searched["disturbance"] < 0.95 * plain["disturbance"]
+    assert searched["similarity"] < 0.95 * plain["similarity"]
+    assert searched["mel"] < plain["mel"]
+
+
+def test_a_search_is_repeatable_and_leaves_the_model_alone(codec: Codec, speech: np.ndarray) -> None:
+    x = np.stack([speech[:20000], -0.5 * speech[5000:25000]])
+    first, second = (codec.encode(x, stages=8, effort=2) for _ in range(2))
+    assert np.array_equal(first.tokens, second.tokens)
+    assert first.tokens.shape == codec.encode(x, stages=8).tokens.shape
+    assert codec.decode(first).shape == x.shape
+    assert all(parameter.requires_grad for parameter in codec.model.parameters())
+    assert all(parameter.grad is None for parameter in codec.model.parameters())
+
+
+@pytest.mark.parametrize("samples", [0, 1, 500, 3000])
+def test_sounds_of_any_length_are_searched(codec: Codec, speech: np.ndarray, samples: int) -> None:
+    encoded = codec.encode(speech[:samples], kbps=6, effort=1)
+    assert codec.decode(encoded).shape == (1, samples)
+
+
+def test_packets_of_a_searched_sound_decode_by_themselves(codec: Codec, speech: np.ndarray) -> None:
+    encoded = codec.encode(speech[:30000], effort=2)
+    again = codec.from_bytes(codec.to_bytes(encoded, packet_seconds=0.3))
+    assert np.array_equal(again.tokens, encoded.tokens)
+
+
+def test_without_a_prior_there_is_no_search(codec: Codec, speech: np.ndarray) -> None:
+    bare = Codec("bare", codec.model, codec.tables, codec.model_hash, codec.metadata)
+    assert automatic_effort(bare, 1.0) == 0
+    with pytest.raises(ModelError, match="bare: has no prior"):
+        bare.encode(speech[:9000], effort=1)
+
+
+def test_long_sounds_are_not_searched_unasked(codec: Codec) -> None:
+    assert automatic_effort(codec, 60.0) > 0
+    assert automatic_effort(codec, 60.1) == 0
+
+
+def test_the_command_searches_as_it_is_told(codec: Codec, speech: np.ndarray, tmp_path: Path) -> None:
+    def tokens(*options: str) -> np.ndarray:
+        target = tmp_path / "out.fsq"
+        result = CliRunner().invoke(app, ["encode", str(SPEECH), str(target), "-y", *options])
+        assert result.exit_code == 0, result.output
+        found: np.ndarray = codec.from_bytes(target.read_bytes()).tokens
+        return found
+
+    assert not np.array_equal(tokens("--effort", "1"), tokens("--effort", "0"))
+    assert np.array_equal(tokens("--effort", "0"), codec.encode_media(SPEECH).tokens)
+    wrong = CliRunner().invoke(app, ["encode", str(SPEECH), str(tmp_path / "no.fsq"), "--effort", "much"])
+    assert wrong.exit_code == 2
+    assert not (tmp_path / "no.fsq").exists()
+
+
+@pytest.mark.parametrize(("bins", "bands", "rate"), [(257, 64, 24000), (1025, 256, 24000), (201, 40, 16000)])
+def test_mel_filters_are_those_of_torchaudio(bins: int, bands: int, rate: int) -> None:
+    expected = AF.melscale_fbanks(bins, 0.0, rate / 2, bands, rate, mel_scale="slaney")
+    assert torch.allclose(mel_filters(bins, bands, rate), expected, atol=1e-4)
