@@ -124,11 +124,11 @@ class VisualPrior:
             sums = sums + values[0] @ w[f"{kind}{layer}"]
         return sums
 
-    def _beside(self, layer: int, digits: Tensor) -> Tensor:
-        """What black fields add to the sums (h, w, hidden) of white ones, in layers of two steps."""
+    def _beside(self, layer: int, digits: Tensor, fields: Tensor) -> Tensor:
+        """What black fields add to the sums (n, hidden) of white ones, in layers of two steps."""
         values = self.layout.beside(layer, digits[None].to(self.carrier))
         assert values is not None
-        return values[0] @ self._float[f"beside{layer}"]
+        return values[0][fields] @ self._float[f"beside{layer}"]
 
     def _rest(self, layer: int, sums: Tensor) -> Tensor:
         """Logits int32 (..., channels, L) in 2^-6 nats of first sums (..., hidden)."""
@@ -175,9 +175,10 @@ class VisualPrior:
                 fields = fields & ~skipped
             if not fields.any():
                 continue
+            chosen = sums[fields]
             if step:
-                sums = sums + self._beside(layer, digits)
-            logits = self._rest(layer, sums[fields])
+                chosen = chosen + self._beside(layer, digits, fields)
+            logits = self._rest(layer, chosen)
             yield fields, self._add_tables(layer, logits, digits, before, fields, white=bool(step))
 
     def _rows(self, logits: Tensor) -> rangecoder.Frequencies:
