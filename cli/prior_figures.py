@@ -24,8 +24,8 @@ def by_rate(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
     prior, tables, frames = np.zeros(codec.stages), np.zeros(codec.stages), 0
     for clip in clips:
         for packet in codec.split(clip, codec.packet_frames()):
-            prior += codec.prior.bits(packet.tokens)
-            tables += codec.tables.bits(packet.tokens.astype(np.int32))
+            prior += codec.prior.bits(packet.tokens).sum(0)
+            tables += codec.tables.bits(packet.tokens.astype(np.int32)).sum(0)
             frames += len(packet.tokens)
     rows = []
     for name, part in (("full", 1), ("half", 2), ("quarter", 4)):

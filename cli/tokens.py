@@ -67,10 +67,15 @@ def _read_npz(codec: Any, file: IO[bytes], name: str) -> Any:
         array, facts = arrays["tokens"], json.loads(str(arrays["facts"]))
         made = facts["model_hash"]
         encoded = Encoded(array, int(facts["sample_rate"]), int(facts["samples"]), bool(facts["mid_side"]),
-                          {str(k): str(v) for k, v in facts["tags"].items()})  # fmt: skip
+                          {str(k): str(v) for k, v in facts["tags"].items()},
+                          arrays.get("kept"))  # fmt: skip
         size = codec.model.quantizer.codebook_size
         if array.ndim != 3 or array.dtype.kind not in "iu" or not 1 <= array.shape[1] <= codec.stages:
             raise ValueError(f"tokens {array.dtype} {array.shape}")
+        kept = encoded.kept
+        if kept is not None and (kept.shape != (len(array), array.shape[2]) or kept.dtype.kind not in "iu"
+                                 or (kept.size and not 0 < kept.min() <= kept.max() <= array.shape[1])):  # fmt: skip
+            raise ValueError(f"kept stages {kept.dtype} {kept.shape}")
         if array.size and (array.min() < 0 or array.max() >= size):
             raise ValueError(f"a token outside 0 … {size - 1}")
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
@@ -96,5 +101,6 @@ def _write_npz(codec: Any, encoded: Any, out: IO[bytes]) -> None:
         "tags": encoded.tags,
     }  # fmt: skip
     buffer = io.BytesIO()  # zip files seek, pipes do not
-    np.savez_compressed(buffer, tokens=encoded.tokens, facts=np.array(json.dumps(facts)))
+    kept = {} if encoded.kept is None else {"kept": encoded.kept}
+    np.savez_compressed(buffer, tokens=encoded.tokens, facts=np.array(json.dumps(facts)), **kept)
     out.write(buffer.getvalue())

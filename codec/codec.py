@@ -41,6 +41,8 @@ class Encoded:
     mid_side: bool = False
     """The two streams are (left + right) / 2 and (left - right) / 2."""
     tags: dict[str, str] = field(default_factory=dict)
+    kept: NDArray[np.integer] | None = None
+    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its token means nothing."""
 
     @property
     def seconds(self) -> float:
@@ -111,7 +113,8 @@ class Codec:
         Args:
             samples: the audio.
             sample_rate: Hz; the model's own when None.
-            kbps: keep as many stages as fit into this average bitrate of the file, at least one.
+            kbps: keep as many stages as fit into this average bitrate of the file, at least one; what is left of it
+                pays for one more in part of the frames.
             stages: keep this many stages (all when None).
             tags: title, artist, … to keep in the file.
             effort: steps of a search for better tokens (`fsqcodec.refine`), each some hundredths of the sound's duration.
@@ -178,7 +181,8 @@ class Codec:
     ) -> Encoded:  # fmt: skip
         """The same tokens with fewer stages: `stages` of them, or as many as fit into `kbps`, at least one.
 
-        `kbps` counts every byte of a file with packets of `packet_seconds`.
+        `kbps` counts every byte of a file with packets of `packet_seconds`. What is left of it pays for one more stage at
+        the beginning of each packet.
 
         Raises:
             ValueError: not a positive number.
@@ -186,16 +190,41 @@ class Codec:
         if (kbps is not None and not kbps > 0) or (stages is not None and stages < 1):
             raise ValueError("kbps and stages must be positive")
         have = encoded.tokens.shape[1]
-        keep = min(have, stages or have)
-        if kbps is not None and encoded.samples:
-            budget = kbps * 1000 * encoded.seconds / 8
-            packets = self.split(encoded, self.packet_frames(packet_seconds))
-            bits = sum((self.coder.bits(packet.tokens) for packet in packets), np.zeros(have))
-            # The ideal lengths tell nearly where it is; bytes decide.
-            keep = min(keep, max(1, int(np.searchsorted(np.cumsum(bits) / 8, budget, "right"))))
-            while keep > 1 and self._size(encoded, keep, packet_seconds) > budget:
-                keep -= 1
-        return replace(encoded, tokens=encoded.tokens[:, :keep])
+        encoded = _prefix(encoded, min(have, stages or have))
+        if kbps is None or not encoded.samples:
+            return encoded
+        frames, budget = self.packet_frames(packet_seconds), kbps * 125 * encoded.seconds
+        spent, places = [], []
+        for packet in self.split(encoded, frames):
+            there = np.arange(packet.tokens.shape[1]) < packet.kept()[:, None]
+            lengths = np.where(there, self.coder.bits(packet.tokens), 0) / 8
+            spent.append(np.pad(lengths, ((0, 0), (0, encoded.tokens.shape[1] - lengths.shape[1]))))
+            places.append((np.arange(len(there)) + 1) / len(there))
+        lengths, place = np.concatenate(spent), np.concatenate(places)
+        # The ideal lengths tell nearly where it is; bytes decide.
+        keep = max(1, int(np.searchsorted(lengths.sum(0).cumsum(), budget, "right")))
+        while (size := self._size(found := _prefix(encoded, keep), packet_seconds)) > budget and keep > 1:
+            keep -= 1
+        if keep == encoded.tokens.shape[1]:
+            return found
+        order = np.argsort(place, kind="stable")
+        grown = lengths[order, keep].cumsum()
+        left = budget - size
+        while (count := int(np.searchsorted(grown, left, "right"))) > 0:
+            longer = self._with_tails(encoded, keep + 1, frames, place[order[count - 1]])
+            if (over := self._size(longer, packet_seconds) - budget) <= 0:
+                return longer
+            left = min(left, grown[count - 1]) - over
+        return found
+
+    def _with_tails(self, encoded: Encoded, stages: int, frames: int, share: float) -> Encoded:
+        """The first stages; the last of them in a share of every packet of so many frames, from its beginning on."""
+        kept = np.full((len(encoded.tokens), encoded.tokens.shape[2]), stages - 1)
+        for start, stop in itertools.pairwise(self._edges(encoded, frames)):
+            kept[:, start : start + int(share * (stop - start) + 1e-9)] = stages
+        if encoded.kept is not None:
+            kept = np.minimum(kept, encoded.kept)
+        return _prefix(replace(encoded, kept=kept), stages)
 
     def refine(
         self, encoded: Encoded, blocks: Sequence[Samples], effort: int, *, kbps: float | None = None,
@@ -209,8 +238,8 @@ class Codec:
         signals = _mid_side(np.concatenate(blocks, axis=1))
         return refine(self, encoded, signals, effort, kbps, packet_seconds, advance)
 
-    def _size(self, encoded: Encoded, stages: int, packet_seconds: float) -> int:
-        return len(self.to_bytes(replace(encoded, tokens=encoded.tokens[:, :stages]), packet_seconds))
+    def _size(self, encoded: Encoded, packet_seconds: float) -> int:
+        return len(self.to_bytes(encoded, packet_seconds))
 
     # tokens → samples
 
@@ -266,7 +295,9 @@ class Codec:
         for packet in packets:
             s = packet.stream
             pieces = [self._lose(decoders[s], packet.start - ends[s])]
-            pieces.append(decoders[s].push(packet.tokens, stages))
+            whole = len(packet.tokens) - packet.tail
+            pieces.append(decoders[s].push(packet.tokens[:whole], stages))
+            pieces.append(decoders[s].push(packet.tokens[whole:, :-1], stages))
             ends[s] = packet.start + len(packet.tokens)
             waiting[s] = np.concatenate([waiting[s], *pieces])
             yield from deliver(resampler.push(ready()))
@@ -301,6 +332,7 @@ class Codec:
         return Header(
             self.name, self.model_hash, self.coder.hash, self.model.config.frame, self.sample_rate,
             encoded.sample_rate, len(encoded.tokens), encoded.samples, encoded.tokens.shape[1], STAGES_PER_LAYER, packet_frames, encoded.mid_side, encoded.tags,
+            version=1 if encoded.kept is None else 2,
         )  # fmt: skip
 
     def write(self, encoded: Encoded, file: IO[bytes], packet_seconds: float = PACKET_SECONDS) -> int:
@@ -315,8 +347,8 @@ class Codec:
     def packets(self, encoded: Encoded, frames: int) -> Iterator[Packet]:
         """The packets of a file, of `frames` latent frames each."""
         for part in self.split(encoded, frames):
-            layers = self.coder.encode_layers(part.tokens, STAGES_PER_LAYER)
-            yield Packet(part.stream, part.start, len(part.tokens), tuple(layers))
+            layers = self.coder.encode_layers(part.tokens, STAGES_PER_LAYER, part.tail)
+            yield Packet(part.stream, part.start, len(part.tokens), tuple(layers), tail=part.tail)
 
     def to_bytes(self, encoded: Encoded, packet_seconds: float = PACKET_SECONDS) -> bytes:
         """The bytes of a `.fsq` file."""
@@ -364,9 +396,9 @@ class Codec:
         per_layer, wanted = header.stages_per_layer, min(stages or header.stages, header.stages)
 
         def decode(packet: Packet) -> NDArray[np.int32]:
-            layers = packet.layers[: -(-wanted // per_layer)]
-            have = min(header.stages, len(layers) * per_layer)
-            return coder.decode_layers(layers, packet.frames, have, per_layer)[:, :wanted]
+            part = packet.peel(-(-wanted // per_layer))
+            have = min(header.stages, len(part.layers) * per_layer)
+            return coder.decode_layers(part.layers, part.frames, have, per_layer, part.tail)[:, :wanted]
 
         for packet, tokens in decode_ahead(reader, decode):
             try:
@@ -378,7 +410,8 @@ class Codec:
                     ) from None
                 reader.lost += sum(map(len, packet.layers))
                 continue
-            yield TokenPacket(packet.stream, packet.start, found)
+            last = found.shape[1] == min(header.stages, len(packet.layers) * per_layer)
+            yield TokenPacket(packet.stream, packet.start, found, packet.tail if last else 0)
 
     def from_bytes(self, data: bytes, name: str = "bytes") -> Encoded:
         """Inverse of `to_bytes`.
@@ -390,28 +423,69 @@ class Codec:
         reader = Reader(io.BytesIO(data), name)
         header = self.check(reader)
         parts: list[list[NDArray[np.integer]]] = [[] for _ in range(header.channels)]
+        counts: list[list[NDArray[np.integer]]] = [[] for _ in range(header.channels)]
         for packet in self.read_packets(reader):
-            parts[packet.stream].append(packet.tokens.astype(self._dtype).T)
+            missing = header.stages - packet.tokens.shape[1]
+            parts[packet.stream].append(np.pad(packet.tokens.astype(self._dtype).T, ((0, missing), (0, 0))))
+            counts[packet.stream].append(packet.kept())
         if not all(parts) and any(parts):
             raise reader.error(len(data), "a stream is missing")
-        empty = np.zeros((header.channels, header.stages, 0), self._dtype)
-        tokens = np.stack([np.concatenate(rows, axis=1) for rows in parts]) if any(parts) else empty
+        tokens, kept = np.zeros((header.channels, header.stages, 0), self._dtype), None
+        if any(parts):
+            tokens = np.stack([np.concatenate(rows, axis=1) for rows in parts])
+            kept = np.stack([np.concatenate(rows) for rows in counts])
         length = header.samples
         if length is None:
             covered = max(0, tokens.shape[2] * self.model.config.frame - self.model.config.lag)
             length = covered * header.sample_rate // self.sample_rate
-        return Encoded(tokens, header.sample_rate, length, header.mid_side, header.tags)
+        found = Encoded(tokens, header.sample_rate, length, header.mid_side, header.tags, kept)
+        return found if kept is None else _prefix(found, int(kept.max()))
 
     def split(self, encoded: Encoded, frames: int) -> Iterator[TokenPacket]:
         """Packets in order of time, the streams of a stretch one after the other.
 
         A rest of less than half a packet goes into the packet before it: a head costs 20 bytes.
+
+        Raises:
+            ValueError: frames keep neither all stages, or all but one, nor those of whole layers.
         """
-        total = encoded.tokens.shape[2]
-        edges = [*range(0, max(1, total - frames // 2), frames), total] if total else [0]
-        for start, stop in itertools.pairwise(edges):
+        for start, stop in itertools.pairwise(self._edges(encoded, frames)):
             for stream, tokens in enumerate(encoded.tokens):
-                yield TokenPacket(stream, start, tokens[:, start:stop].T)
+                kept = None if encoded.kept is None else encoded.kept[stream, start:stop]
+                most = len(tokens) if kept is None else int(kept.max())
+                if most == len(tokens) - 1 and most % STAGES_PER_LAYER:
+                    most += (
+                        1  # a packet of part of a layer is one of all stages whose tail is as long as itself
+                    )
+                if most < len(tokens) and most % STAGES_PER_LAYER:
+                    raise ValueError(f"{most} of {len(tokens)} stages are not whole layers")
+                tail = 0 if kept is None else int((kept < most).sum())
+                yield TokenPacket(stream, start, tokens[:most, start:stop].T, tail)
+
+    @staticmethod
+    def _edges(encoded: Encoded, frames: int) -> list[int]:
+        """Where packets begin, and the end of the last."""
+        total, kept = encoded.tokens.shape[2], encoded.kept
+        edges = [*range(0, max(1, total - frames // 2), frames), total] if total else [0]
+        if kept is None or not total:
+            return edges
+        # Within a packet the last stage may end before the others, and nothing else.
+        changes = np.flatnonzero((np.diff(kept, axis=1) != 0).any(0)) + 1
+        found = [0]
+        for place in sorted({*edges[1:-1], *changes.tolist()}):
+            fallen = kept[:, found[-1]] - kept[:, place]
+            if place in edges or (kept[:, place] > kept[:, place - 1]).any() or (fallen > 1).any():
+                found.append(place)
+        return [*found, total]
+
+
+def _prefix(encoded: Encoded, stages: int) -> Encoded:
+    """The first stages."""
+    kept = encoded.kept
+    if kept is not None:
+        kept = np.minimum(kept, stages)
+        kept = None if (kept == stages).all() else kept
+    return replace(encoded, tokens=encoded.tokens[:, :stages], kept=kept)
 
 
 def _mid_side(block: Samples) -> Samples:

@@ -1,4 +1,4 @@
-"""The `.fsq` file, version 1. Integers are LEB128 varints unless said otherwise; CRCs are CRC-32, big-endian.
+"""The `.fsq` file, versions 1 and 2. Integers are LEB128 varints unless said otherwise; CRCs are CRC-32, big-endian.
 
     file    = header  packet*  [index]
     header  = "FSQC"  version:u8  length  fields  crc                        (crc of all before it)
@@ -7,11 +7,13 @@
               (bytes: length, then as many; a latent frame lasts frame_samples / frame_rate seconds)
     packet  = 0xF5  length  stream  start  frames  layers  (layer length)*  (layer)*  crc   (the last layer's
               length is not written: it ends with the packet)
+            | 0xF6  length  stream  start  frames  tail  layers …               (version 2: the last `tail` frames
+              lack the last stage)
     index   = 0xF1  length  count  (frames from the packet before, bytes from the packet before)*  crc
               index_size:u24  0xF2                                     (size from 0xF1 to crc)
 
 A packet decodes by itself and lasts some seconds. Its layers hold `stages_per_layer` stages each, in
-order of importance: trailing layers may be cut off (`peel`). The index tells where the packets of stream 0 begin, which
+order of importance: trailing layers may be cut off (`peel`). Files without tails are of version 1. The index tells where the packets of stream 0 begin, which
 those of other streams follow; version 1 also reads indices of all packets. It is a convenience of seeking; a file
 without it (truncated, live) is read just as well, and one of few packets, whose header tells how long it is, has none.
 Every size is checked against a limit before it is used.
@@ -28,9 +30,9 @@ from typing import IO, Protocol
 
 from .errors import BitstreamError
 
-MAGIC, VERSION = b"FSQC", 1
-PACKET, INDEX, END = 0xF5, 0xF1, 0xF2
-"""First bytes of a packet and of the index, and the last of the file."""
+MAGIC, VERSIONS = b"FSQC", (1, 2)
+PACKET, TAILED, INDEX, END = 0xF5, 0xF6, 0xF1, 0xF2
+"""First bytes of a packet, of one with a tail, and of the index, and the last of the file."""
 TRAILER = 4
 """Bytes behind the index."""
 AUDIO, VISUAL = 0, 1
@@ -76,6 +78,8 @@ class Header:
     """The two streams are (left + right) / 2 and (left - right) / 2."""
     tags: dict[str, str] = field(default_factory=dict)
     kind: int = AUDIO
+    version: int = 1
+    """Of the format: 2 if there are packets with a tail."""
 
     @property
     def layers(self) -> int:
@@ -115,7 +119,7 @@ class Header:
         Raises:
             BitstreamError: the tags do not fit into MAX_HEADER.
         """
-        return seal(self.fields())
+        return seal(self.fields(), self.version)
 
     def fields(self) -> bytes:
         """The header's fields, without magic, length and crc."""
@@ -178,18 +182,22 @@ class Packet:
     layers: tuple[bytes, ...]
     offset: int = 0
     """Byte of the file where it begins (when read)."""
+    tail: int = 0
+    """Frames at the end that lack the last stage."""
 
     def pack(self) -> bytes:
         """The bytes of the packet."""
-        numbers = (self.stream, self.start, self.frames, len(self.layers), *map(len, self.layers[:-1]))
+        place = (self.stream, self.start, self.frames, *((self.tail,) if self.tail else ()))
+        numbers = (*place, len(self.layers), *map(len, self.layers[:-1]))
         body = b"".join(map(varint, numbers)) + b"".join(self.layers)
-        head = bytes([PACKET]) + varint(len(body)) + body
+        head = bytes([TAILED if self.tail else PACKET]) + varint(len(body)) + body
         return head + crc(head)
 
     @classmethod
     def unpack(
-        cls, body: bytes, streams: int, layers: int, frames: int, size: int = MAX_PACKET, offset: int = 0
-    ) -> Packet:
+        cls, body: bytes, streams: int, layers: int, frames: int, size: int = MAX_PACKET, offset: int = 0,
+        tailed: bool = False,
+    ) -> Packet:  # fmt: skip
         """The packet of the bytes between its length and its crc.
 
         Args:
@@ -199,27 +207,32 @@ class Packet:
             frames: number of frames at most.
             size: bytes of a layer at most.
             offset: byte of the file where the packet begins.
+            tailed: whether it has a tail.
 
         Raises:
             ValueError: they are none.
         """
         at, numbers = 0, []
-        for limit in (streams - 1, 1 << 48, frames, layers):
+        for limit in (streams - 1, 1 << 48, frames, *((frames,) if tailed else ()), layers):
             number, at = read_varint(body, at, limit)
             numbers.append(number)
-        stream, start, count, parts = numbers
+        stream, start, count, *tail, parts = numbers
         sizes = []
         for _ in range(parts - 1):
             number, at = read_varint(body, at, size)
             sizes.append(number)
         if not count or not parts or at + sum(sizes) > len(body):
             raise ValueError("its layers do not fit into it")
+        if tail == [0]:
+            raise ValueError("its tail is none")
         edges = [*itertools.accumulate([at, *sizes]), len(body)]
-        return cls(stream, start, count, tuple(body[a:b] for a, b in itertools.pairwise(edges)), offset)
+        messages = tuple(body[a:b] for a, b in itertools.pairwise(edges))
+        return cls(stream, start, count, messages, offset, *tail)
 
     def peel(self, layers: int) -> Packet:
         """The packet with its first `layers` layers only."""
-        return replace(self, layers=self.layers[:layers])
+        whole = layers >= len(self.layers)
+        return replace(self, layers=self.layers[:layers], tail=self.tail if whole else 0)
 
 
 class Packable(Protocol):
@@ -236,7 +249,7 @@ class Packable(Protocol):
         """Whether streams that end with these frames are all that the header tells of."""
 
 
-def seal(fields: bytes) -> bytes:
+def seal(fields: bytes, version: int) -> bytes:
     """A header of its fields: magic, version, length and crc around them.
 
     Raises:
@@ -244,7 +257,7 @@ def seal(fields: bytes) -> bytes:
     """
     if len(fields) > MAX_HEADER:
         raise BitstreamError(f"a header of {len(fields)} bytes is more than {MAX_HEADER}: shorten the tags")
-    head = MAGIC + bytes([VERSION]) + varint(len(fields)) + fields
+    head = MAGIC + bytes([version]) + varint(len(fields)) + fields
     return head + crc(head)
 
 

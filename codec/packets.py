@@ -25,6 +25,14 @@ class TokenPacket:
     stream: int
     start: int
     tokens: NDArray[np.integer]
+    tail: int = 0
+    """Frames at the end whose last stage was left out; what stands there means nothing."""
+
+    def kept(self) -> NDArray[np.int64]:
+        """How many stages each frame has, (frames,)."""
+        counts = np.full(len(self.tokens), self.tokens.shape[1])
+        counts[len(counts) - self.tail :] -= 1
+        return counts
 
 
 class TokenCoder(Protocol):
@@ -32,13 +40,13 @@ class TokenCoder(Protocol):
 
     hash: bytes
 
-    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (frames, n)."""
+    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int, tail: int = 0) -> list[bytes]:
+        """Messages of the layers of one packet's tokens (frames, n), the last stage of the last `tail` frames left out."""
 
     def decode_layers(
-        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
+        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int, tail: int = 0
     ) -> NDArray[np.int32]:
-        """Tokens int32 (frames, stages) of the first layers of a packet."""
+        """Tokens int32 (frames, stages) of the first layers of a packet; the middle cell's where one was left out."""
 
     def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
         """One message of all stages of one packet's tokens (frames, n): shorter, but nothing can be left out."""
@@ -47,7 +55,7 @@ class TokenCoder(Protocol):
         """Tokens int32 (frames, stages) of `encode_whole`."""
 
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Ideal code length of each stage of one packet's tokens (frames, n): bits (n,)."""
+        """Ideal code lengths of one packet's tokens (frames, n): bits (frames, n)."""
 
 
 class PacketSource(Protocol):

@@ -142,32 +142,41 @@ class Prior:
         found: rangecoder.Frequencies = rows.int().numpy()
         return found
 
-    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (T, n).
+    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int, tail: int = 0) -> list[bytes]:
+        """Messages of the layers of one packet's tokens (T, n), the last stage of the last `tail` frames left out.
 
         Raises:
             BitstreamError: the network was made for layers of other sizes.
         """
         self._check_layers(stages_per_layer)
-        return self._messages(tokens, self._edges(tokens.shape[-1]))
+        return self._messages(tokens, self._edges(tokens.shape[-1]), tail)
 
     def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
         """One message of all stages of one packet's tokens (T, n)."""
         return self._messages(tokens, [(0, tokens.shape[-1])])[0]
 
-    def _messages(self, tokens: NDArray[np.integer], edges: list[tuple[int, int]]) -> list[bytes]:
+    def _messages(
+        self, tokens: NDArray[np.integer], edges: list[tuple[int, int]], tail: int = 0
+    ) -> list[bytes]:
+        kept = np.ones(tokens.shape, bool)
+        kept[len(kept) - tail :, -1:] = False
+        # What follows sees the middle cells in place of what is left out.
+        tokens = np.where(kept, tokens, (self.levels // 2 * self.radix).sum())
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0].astype(np.int32)
         return [
-            rangecoder.encode(digits[:, a:b].ravel(), rows[:, a:b].reshape(-1, self.depth)) for a, b in edges
+            rangecoder.encode(
+                digits[:, a:b][kept[:, a:b]].ravel(), rows[:, a:b][kept[:, a:b]].reshape(-1, self.depth)
+            )
+            for a, b in edges
         ]
 
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Ideal code length of each stage of one packet's tokens (T, n): bits (n,)."""
+        """Ideal code lengths of one packet's tokens (T, n): bits (T, n)."""
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0]
         chosen = np.take_along_axis(rows, digits[..., None], -1)
-        lengths: NDArray[np.float64] = -np.log2(chosen / rangecoder.TOTAL).sum((0, 2, 3))
+        lengths: NDArray[np.float64] = -np.log2(chosen / rangecoder.TOTAL).sum((2, 3))
         return lengths
 
     def _digits(self, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -186,7 +195,7 @@ class Prior:
     # digit by digit
 
     def decode_layers(
-        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
+        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int, tail: int = 0
     ) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of the first layers of a packet; inverse of `encode_layers`.
 
@@ -194,7 +203,7 @@ class Prior:
             BitstreamError: no encoder wrote these messages, or their layers are of other sizes.
         """
         self._check_layers(stages_per_layer)
-        return self._decode(messages, frames, stages)
+        return self._decode(messages, frames, stages, tail)
 
     def decode_whole(self, message: bytes, frames: int, stages: int) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of a packet; inverse of `encode_whole`.
@@ -204,13 +213,15 @@ class Prior:
         """
         return self._decode([message], frames, stages)
 
-    def _decode(self, messages: Sequence[bytes], frames: int, stages: int) -> NDArray[np.int32]:
+    def _decode(
+        self, messages: Sequence[bytes], frames: int, stages: int, tail: int = 0
+    ) -> NDArray[np.int32]:
         # The coder starts with 8 bytes and reads zeros beyond the end.
         padded = [m + bytes(8 - min(8, len(m))) + bytes(-len(m) % 4) for m in messages]
         data = np.frombuffer(b"".join(padded), np.uint8)
         ends = np.cumsum([0, *map(len, padded)])
-        digits = np.zeros((frames, stages, len(self.levels)), np.int64)
-        if not run(*self._arguments(), digits, data, ends):  # type: ignore[call-arg]
+        digits = np.tile(self.levels // 2, (frames, stages, 1))
+        if not run(*self._arguments(), digits, data, ends, tail):  # type: ignore[call-arg, arg-type]
             raise BitstreamError("entropy-coded data that no encoder wrote")
         tokens: NDArray[np.int32] = (digits * self.radix).sum(-1).astype(np.int32)
         return tokens

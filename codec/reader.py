@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from .container import (
@@ -15,8 +15,9 @@ from .container import (
     MAX_HEADER,
     PACKET,
     SMALLEST_PACKET,
+    TAILED,
     TRAILER,
-    VERSION,
+    VERSIONS,
     VISUAL,
     Header,
     Packet,
@@ -99,8 +100,9 @@ class Reader:
         start = len(MAGIC) + 1
         if not self._fill(start) or self._window[: len(MAGIC)] != MAGIC:
             raise self.error(0, "not an .fsq file", "encode a media file first with `fsqcodec encode`")
-        if self._window[start - 1] != VERSION:
-            raise self.error(4, f"format version {self._window[start - 1]}, this program reads {VERSION}",
+        version = self._window[start - 1]
+        if version not in VERSIONS:
+            raise self.error(4, f"format version {version}, this program reads up to {VERSIONS[-1]}",
                              "a newer fsqcodec may read it")  # fmt: skip
         self._fill(start + 5)
         try:
@@ -117,7 +119,7 @@ class Reader:
         except ValueError as error:
             raise self.error(at, f"header: {error}", "get the file again from its source") from None
         self._skip(at + size + 4)
-        return header
+        return replace(header, version=version)
 
     def __iter__(self) -> Iterator[Packet]:
         """Packets as they come; the last frames of each stream are remembered to check their order."""
@@ -155,11 +157,11 @@ class Reader:
         if not self._fill(1):
             return None, 0, ""
         kind = self._window[0]
-        if kind not in (PACKET, INDEX):
+        if kind not in (PACKET, TAILED, INDEX):
             return None, 0, "no packet begins here"
         self._fill(6)
         try:
-            size, at = read_varint(self._window, 1, self.header.max_packet if kind == PACKET else 1 << 24)
+            size, at = read_varint(self._window, 1, 1 << 24 if kind == INDEX else self.header.max_packet)
         except ValueError as error:
             return None, 0, f"packet: {error}"
         if not self._fill(at + size + 4):
@@ -178,7 +180,8 @@ class Reader:
             header = self.header
             stream, _ = read_varint(self._window, at, header.streams - 1)
             limits = (header.streams, *header.packet_limits(stream), header.max_packet)
-            return Packet.unpack(self._window[at : at + size], *limits, self._at), at + size + 4, ""
+            body = self._window[at : at + size]
+            return Packet.unpack(body, *limits, self._at, kind == TAILED), at + size + 4, ""
         except ValueError as error:
             return None, 0, f"packet: {error}"
 

@@ -25,10 +25,8 @@ PATIENCE = 60.0
 """Seconds of sound up to which they are."""
 _WEIGHTS = (12.0, 0.6)
 """λ of files of one pass over the channels at most, and of those of all stages; geometric in between."""
-_ROOM = 0.975
-"""Share of the bitrate that stages may take without the search, which spends two or three bits more in a hundred."""
-_CORRECTIONS = 1
-"""Further searches, of half as many steps and at three times the λ, while the file is too large."""
+_ROOM = 0.98
+"""Share of the bitrate that stages may take before the search, which spends about two bits more in a hundred."""
 
 
 def automatic_effort(codec: Codec, seconds: float) -> int:
@@ -47,7 +45,7 @@ def refine(
         encoded: the tokens that the encoder gave, of all stages or of as many as there shall be at most.
         signals: what they are made of, (streams, n) at the model's rate.
         steps: of the search.
-        kbps: keep as many stages as fit into this average bitrate of a file with packets of `packet_seconds`, at least one.
+        kbps: keep as many stages as fit into this average bitrate of a file with packets of `packet_seconds`.
         advance: told of seconds of sound that were gone through.
 
     Raises:
@@ -63,33 +61,32 @@ def refine(
     encoded = codec.limit(encoded, kbps=room, packet_seconds=packet_seconds)
     if not encoded.tokens.size:
         return encoded
-    stages, once = encoded.tokens.shape[1], codec.model.quantizer.groups
-    share = max(0, stages - once) / max(1, codec.stages - once)
-    weight = _WEIGHTS[0] ** (1 - share) * _WEIGHTS[1] ** share
-    searches = [Search(codec.model, prior, stages) for _ in signals]
-    starts = [packet.start for packet in codec.split(encoded, frames) if packet.stream == 0]
-    edges = [*starts, encoded.tokens.shape[2]]
-    places = [
-        [search.positions(part) for part in _latents(codec, signal, edges)]
-        for search, signal in zip(searches, signals, strict=True)
+    packets = list(codec.split(encoded, frames))
+    edges = [packet.start for packet in packets if packet.stream == 0] + [encoded.tokens.shape[2]]
+    sources = [
+        zip(_latents(codec, signal, edges), _targets(codec, signal, edges), strict=True) for signal in signals
     ]
-    for count in (steps, *[max(1, steps // 2)] * _CORRECTIONS):
-        for search, signal, stretches in zip(searches, signals, places, strict=True):
-            history = History()
-            for i, target in enumerate(_targets(codec, signal, edges)):
-                stretches[i] = search.improve(stretches[i], target, history, count, weight)
-                with torch.inference_mode():
-                    search.decode(stretches[i], history)
-                advance(len(target) / codec.sample_rate)
-        tokens = [
-            torch.cat([search.tokens(part) for part in stretches]).T.numpy()
-            for search, stretches in zip(searches, places, strict=True)
-        ]
-        encoded = replace(encoded, tokens=np.stack(tokens).astype(encoded.tokens.dtype))
-        if kbps is None or len(codec.to_bytes(encoded, packet_seconds)) <= kbps * 125 * encoded.seconds:
-            break
-        weight *= 3
-    return codec.limit(encoded, kbps=kbps, packet_seconds=packet_seconds)
+    histories = [History() for _ in signals]
+    tokens, draws = encoded.tokens.copy(), torch.Generator().manual_seed(0)
+    for packet in packets:
+        latents, target = next(sources[packet.stream])
+        history = histories[packet.stream]
+        kept = packet.kept()
+        search = Search(codec.model, prior, torch.from_numpy(kept), draws)
+        positions = search.positions(latents)
+        positions = search.improve(positions, target, history, steps, _weight(codec, float(kept.mean())))
+        with torch.inference_mode():
+            search.decode(positions, history)
+        tokens[packet.stream, : search.stages, packet.start :][:, : len(kept)] = search.tokens(positions).T
+        advance(len(target) / codec.sample_rate)
+    return codec.limit(replace(encoded, tokens=tokens), kbps=kbps, packet_seconds=packet_seconds)
+
+
+def _weight(codec: Codec, stages: float) -> float:
+    """λ where so many stages are written."""
+    once = codec.model.quantizer.groups
+    share = max(0.0, stages - once) / max(1, codec.stages - once)
+    return float(_WEIGHTS[0] ** (1 - share) * _WEIGHTS[1] ** share)
 
 
 def _latents(codec: Codec, signal: Samples, edges: list[int]) -> Iterator[Tensor]:

@@ -29,6 +29,7 @@ def run(
     levels: Array, stages_per_layer: Array, embed: Array, embed_bias: Array, near: Array, near_bias: Array,
     far: Array, far_bias: Array, context: Array, history: Array, hidden_bias: Array, out: Array,
     out_bias: Array, siblings: Array, scales: Array, weights: Array, blocks: Array, digits: Array, data: Array, ends: Array,
+    tail: int,
 ) -> bool:  # fmt: skip
     """Decode one packet into `digits` int64 (frames, stages, d).
 
@@ -36,9 +37,10 @@ def run(
         levels: of the d channels of a stage.
         stages_per_layer: of the bitstream, an array of no dimension.
         embed: the tensors of the prior, from here to `blocks`.
-        digits: written here.
+        digits: written here; the tail's are there.
         data: the messages of the layers, or one of all of them, uint8, each filled up with zeros to whole words, at least two.
         ends: where they begin, and the end of the last: int64 (messages + 1,).
+        tail: frames at the end that lack the last stage.
 
     Returns:
         False when no encoder wrote these messages.
@@ -84,7 +86,7 @@ def run(
         _requantize(sums, far_units, scales[2], used)
 
         sums[:] = 0
-        for s in range(stages):
+        for s in range(stages if t < frames - tail else stages - 1):
             layer = s // per_layer
             if s % per_layer == 0:
                 for i in range(blocks[layer], blocks[layer + 1]):

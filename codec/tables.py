@@ -60,14 +60,14 @@ class StaticTables:
                 counts[stage, c, :, quantizer.group_levels[c] :] = 0
         return cls(normalise(counts.numpy()), quantizer)
 
-    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (frames, n)."""
+    def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int, tail: int = 0) -> list[bytes]:
+        """Messages of the layers of one packet's tokens (frames, n), the last stage of the last `tail` frames left out."""
         edges = [*range(0, tokens.shape[1], stages_per_layer), tokens.shape[1]]
         exact = tokens.astype(np.int32)
-        return [self.encode(exact, a, b) for a, b in itertools.pairwise(edges)]
+        return [self.encode(exact, a, b, tail) for a, b in itertools.pairwise(edges)]
 
     def decode_layers(
-        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int
+        self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int, tail: int = 0
     ) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of the first layers of a packet; inverse of `encode_layers`.
 
@@ -76,7 +76,7 @@ class StaticTables:
         """
         tokens = np.zeros((frames, stages), np.int32)
         for message, first in zip(messages, range(0, stages, stages_per_layer), strict=True):
-            self.decode(message, tokens, first, min(first + stages_per_layer, stages))
+            self.decode(message, tokens, first, min(first + stages_per_layer, stages), tail)
         return tokens
 
     def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
@@ -91,16 +91,18 @@ class StaticTables:
         """
         return self.decode_layers([message], frames, stages, stages)
 
-    def encode(self, tokens: NDArray[np.int32], first: int, last: int) -> bytes:
-        """Message of the stages first … last-1 of tokens int32 (frames, stages)."""
-        digits = [self._digits(tokens, stage) for stage in range(first, last)]
-        rows = [self._rows(tokens, stage) for stage in range(first, last)]
-        return rangecoder.encode(np.concatenate(digits), np.concatenate(rows))
+    def encode(self, tokens: NDArray[np.int32], first: int, last: int, tail: int = 0) -> bytes:
+        """Message of the stages first … last-1 of tokens int32 (frames, stages), without the tail of the last of all."""
+        digits = np.concatenate([self._digits(tokens, stage) for stage in range(first, last)])
+        rows = np.concatenate([self._rows(tokens, stage) for stage in range(first, last)])
+        coded = self._coded(tokens, first, last, tail)
+        return rangecoder.encode(digits[:coded], rows[:coded])
 
-    def decode(self, message: bytes, tokens: NDArray[np.int32], first: int, last: int) -> None:
+    def decode(self, message: bytes, tokens: NDArray[np.int32], first: int, last: int, tail: int = 0) -> None:
         """Read the stages first … last-1 of a message into tokens int32 (frames, stages), in place.
 
-        Earlier stages must be there. A message may hold more stages; they are left unread.
+        Earlier stages must be there. A message may hold more stages; they are left unread. The tail of the last stage of
+        all gets the middle cells.
 
         Raises:
             BitstreamError: no encoder wrote this message.
@@ -109,22 +111,27 @@ class StaticTables:
         # coder begins at the message's beginning each time, so known stages are read again.
         for start in range(first, last, self.groups):
             stop = min(start + self.groups, last)
-            rows = [self._rows(tokens, stage) for stage in range(first, stop)]
-            digits = rangecoder.decode(message, np.concatenate(rows)).reshape(
-                -1, len(tokens), len(self.levels)
-            )
+            rows = np.concatenate([self._rows(tokens, stage) for stage in range(first, stop)])
+            digits = np.tile(self.levels // 2, (stop - first, len(tokens), 1))
+            coded = self._coded(tokens, first, stop, tail)
+            digits.reshape(-1)[:coded] = rangecoder.decode(message, rows[:coded])
             if (digits >= self.levels).any():
                 raise BitstreamError("a digit beyond its number of levels")
             tokens[:, start:stop] = (digits[start - first :] * self.radix).sum(-1).T
 
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Ideal code length of each stage of tokens int32 (frames, n): bits (n,)."""
+        """Ideal code lengths of tokens int32 (frames, n): bits (frames, n)."""
         lengths = []
         for stage in range(tokens.shape[1]):
             rows, digits = self._rows(tokens, stage), self._digits(tokens, stage)
             chosen = np.take_along_axis(rows, digits[:, None].astype(np.int64), axis=1)
-            lengths.append(-np.log2(chosen / TOTAL).sum())
-        return np.array(lengths)
+            lengths.append(-np.log2(chosen / TOTAL).reshape(len(tokens), -1).sum(1))
+        return np.stack(lengths, 1)
+
+    def _coded(self, tokens: NDArray[np.integer], first: int, last: int, tail: int) -> int:
+        """Digits of the stages first … last-1 that are in their message: the tail would be the last ones."""
+        frames = (last - first) * len(tokens) - (tail if last == tokens.shape[1] else 0)
+        return frames * len(self.levels)
 
     def _digits(self, tokens: NDArray[np.integer], stage: int) -> NDArray[np.int32]:
         digits = tokens[:, stage, None] // self.radix % self.levels

@@ -105,7 +105,7 @@ def test_stages_come_back_given_the_earlier_ones(
     got[:, :first] = tokens[:, :first]
     tables.decode(message, got, first, last)
     assert np.array_equal(got[:, first:last], tokens[:, first:last])
-    assert len(message) * 8 <= tables.bits(tokens)[first:last].sum() * 1.005 + 8
+    assert len(message) * 8 <= tables.bits(tokens)[:, first:last].sum() * 1.005 + 8
 
 
 def test_a_prefix_of_a_message_decodes(tables: StaticTables, tokens: np.ndarray) -> None:
@@ -136,13 +136,13 @@ HEADER = Header(
 )
 
 
-def _file(streams: int = 2, packets: int = 4, header: Header = HEADER) -> bytes:
+def _file(streams: int = 2, packets: int = 4, header: Header = HEADER, tail: int = 0) -> bytes:
     file = io.BytesIO()
     writer = Writer(file, header)
     for i in range(packets):
         for stream in range(streams):
             layers = tuple(bytes([i, stream, layer]) * (20 + 70 * layer) for layer in range(3))
-            writer.write(Packet(stream, 50 * i, 50, layers))
+            writer.write(Packet(stream, 50 * i, 50, layers, tail=tail))
     assert writer.finish() == len(file.getvalue())
     return file.getvalue()
 
@@ -158,6 +158,27 @@ def test_header_and_packets_come_back() -> None:
     assert reader.position == len(data)
     index = read_index(io.BytesIO(data))
     assert index == [(p.start, p.offset) for p in packets if p.stream == 0]
+
+
+@given(st.integers(0, 50))
+def test_tails_come_back_and_go_with_their_layer(tail: int) -> None:
+    plain, data = _file(), _file(header=replace(HEADER, version=2), tail=tail)
+    assert len(data) == len(plain) + 8 * (tail > 0)
+    reader = Reader(io.BytesIO(data))
+    assert reader.header.version == 2
+    for packet in reader:
+        assert packet.tail == tail
+        assert packet.peel(3) == packet
+        assert packet.peel(2).tail == 0
+    assert reader.complete
+
+
+def test_a_tail_longer_than_its_packet_is_damage() -> None:
+    body = Packet(0, 0, 50, (b"abc",), tail=50).pack()[2:-4]
+    assert Packet.unpack(body, 1, 1, 50, tailed=True).tail == 50
+    for wrong in (0, 51):
+        with pytest.raises(ValueError, match=r"tail|limit"):
+            Packet.unpack(body[:3] + bytes([wrong]) + body[4:], 1, 1, 50, tailed=True)
 
 
 @pytest.mark.parametrize(("samples", "whole"), [(176400, True), (None, False)])

@@ -35,7 +35,8 @@ def test_the_search_begins_where_the_encoder_ends(stages: int, seed: int) -> Non
     latents = (
         torch.randn(7, codec.model.quantizer.channels, generator=torch.Generator().manual_seed(seed)) * 2
     )
-    search = Search(codec.model, codec.prior, stages)
+    kept = torch.full((7,), stages)
+    search = Search(codec.model, codec.prior, kept, torch.Generator())
     expected = codec.model.quantizer.encode(latents)[:, :stages]
     assert torch.equal(search.tokens(search.positions(latents)), expected)
 

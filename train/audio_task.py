@@ -76,11 +76,12 @@ class AudioTask:
         }
         audio, stages = batch["audio"], batch["stages"]
         y, tokens, z = model(audio, stages, quantize=progress >= self.config.optim.no_quantizer)
-        lambdas = weights["rate"], weights["rate"] * weights["rate_all"]
         own: dict[str, Tensor] = {}
         pressure = y.new_zeros(())
         if "prior" in beside:
-            own["rate"], pressure = self._rate(beside["prior"], tokens, z, stages, *lambdas)
+            own["rate"], pressure = self._rate(
+                beside["prior"], tokens, z, stages, weights["rate"], weights["rate_all"]
+            )
         target = audio[:, : y.shape[1]]
         with torch.autocast(y.device.type, enabled=False):
             terms = {name: item.mean() for name, item in self.terms(y.float(), target).items()}
@@ -91,13 +92,18 @@ class AudioTask:
         return sum(own.values(), loss), {"loss": loss, **terms, **own}
 
     def _rate(
-        self, prior: Any, tokens: Tensor, z: Tensor, stages: Tensor, some: float, every: float
+        self, prior: Any, tokens: Tensor, z: Tensor, stages: Tensor, weight: float, factor: float
     ) -> tuple[Tensor, Tensor]:
-        """Bits a digit, the prior's loss; and λ (of crops with some, and with every stage) times them, the encoder's."""
+        """Bits a digit, the prior's loss; and λ times them, the encoder's.
+
+        Whoever keeps more stages asks for quality: beyond those of the first pass λ falls, geometrically, to `factor` of it.
+        """
         digits = self.quantizer.stage_digits(tokens)
         bits, pressure = rate(prior(digits), digits, self.quantizer.positions(z))
         kept = torch.arange(self.quantizer.stages, device=stages.device) < stages[:, None]
-        lambdas = torch.where(stages < self.quantizer.stages, some, every)
+        once = self.quantizer.groups
+        share = (stages - once).clamp(min=0) / max(1, self.quantizer.stages - once)
+        lambdas = weight * factor**share
         return bits.mean(), (lambdas * (pressure * kept[:, None, :, None]).mean((1, 2, 3))).mean()
 
     def judge(self) -> Validation | None:

@@ -66,7 +66,7 @@ class LossConfig:
     rate: tuple[float, float] = (0.0, 0.0)
     """λ: of the bits a digit that a learned prior, trained alongside, would spend (distortion + λ · rate)."""
     rate_all: tuple[float, float] = (1.0, 1.0)
-    """Factor of λ for crops that keep all stages: below 1, since whoever keeps them asks for quality."""
+    """Factor of λ for crops that keep all stages, geometric between one pass over the channels and all."""
 
     def settled(self) -> LossConfig:
         """The weights of the last steps, from the first on."""

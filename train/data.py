@@ -104,8 +104,7 @@ class Crops(Dataset[dict[str, Tensor]]):
             audio = put_behind(audio, self._background(rng), rng)
         audio = audio * 10 ** (rng.uniform(*self.config.gain_db) / 20)
         audio = audio / audio.abs().max().clamp(min=1.0)
-        # Shortened crops are denser at low rates, which need more practice: half have a quarter of the stages.
-        few = math.ceil(self.stages * (1 - rng.random()) ** 2)
+        few = math.ceil(self.stages * (1 - rng.random()))
         stages = few if rng.random() < self.dropout else self.stages
         return {"audio": audio, "stages": torch.tensor(stages)}
 

@@ -204,7 +204,7 @@ class PriorTrainer:
             with AudioReader(file, self.codec.config.sample_rate) as reader:
                 tokens = np.concatenate([encoder.push(reader.read().mean(axis=0)), encoder.flush()])
             for start in range(0, len(tokens), config.frames):
-                spent += prior.bits(tokens[start : start + config.frames])
+                spent += prior.bits(tokens[start : start + config.frames]).sum(0)
             frames += len(tokens)
         fixed = frames * self.quantizer.bits
         parts: dict[str, int] = {"full": stages, "half": stages // 2, "quarter": stages // 4}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from fsqcodec.audio.model import AudioConfig, AudioModel
@@ -59,19 +61,25 @@ class Validation:
 
     @torch.no_grad()
     def score(self, model: AudioModel) -> dict[str, float]:
-        """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` for K kbit/s."""
+        """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` for K kbit/s.
+
+        A bitrate between those of two numbers of stages has a score between theirs, as files have (`Codec.limit`).
+        """
         model.eval()
         full = model.quantizer.stages
         kbps = self._kbps(model)
-        parts = {f"{stages}": stages for stages in (full, full // 2, full // 4)}
-        fitting = {f"{target:g}": max(1, int((kbps * _OVERHEAD <= target).sum())) for target in _TARGETS}
-        parts |= {f"at_{target}": stages for target, stages in fitting.items()}
+        parts = {f"{stages}": float(stages) for stages in (full, full // 2, full // 4)}
+        fitting = np.interp(_TARGETS, kbps * _OVERHEAD, np.arange(1, full + 1))
+        parts |= {f"at_{target:g}": float(stages) for target, stages in zip(_TARGETS, fitting, strict=True)}
         # Settings often come to the same number of stages, and ViSQOL is slow.
-        quality = {stages: self._quality(model, stages) for stages in dict.fromkeys(parts.values())}
+        needed = {stages for part in parts.values() for stages in (math.floor(part), math.ceil(part))}
+        quality = {stages: self._quality(model, stages) for stages in sorted(needed)}
         scores = {"kbps": float(kbps[-1])}
         for part, stages in parts.items():
-            scores |= {f"{name}_{part}": value for name, value in quality[stages].items()}
-        return scores | {f"stages_at_{target}": float(stages) for target, stages in fitting.items()}
+            less, more = quality[math.floor(stages)], quality[math.ceil(stages)]
+            for name in less.keys() & more.keys():
+                scores[f"{name}_{part}"] = less[name] + (more[name] - less[name]) * (stages % 1)
+        return scores | {f"stages_{part}": stages for part, stages in parts.items() if part[0] == "a"}
 
     @torch.no_grad()
     def _quality(self, model: AudioModel, stages: int) -> dict[str, float]:

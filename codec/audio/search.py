@@ -40,32 +40,34 @@ _SHORTEST = 0.25
 
 
 class Search:
-    """Refines latents of stretches of sound that follow each other.
+    """Refines latents of a stretch of sound.
 
     Args:
         model: the networks; their parameters get no gradients here.
         prior: tells the bits.
-        stages: that will be written.
-        seed: of the draws.
+        kept: how many stages of each latent frame will be written, int64 (T,).
+        draws: random numbers.
     """
 
-    def __init__(self, model: AudioModel, prior: Prior, stages: int, seed: int = 0) -> None:
-        self.model, self.prior, self.stages = model, prior, stages
+    def __init__(self, model: AudioModel, prior: Prior, kept: Tensor, draws: torch.Generator) -> None:
+        self.model, self.prior, self.kept = model, prior, kept
+        self.stages = int(kept.max())
         self.rate = model.config.sample_rate
         quantizer = model.quantizer
-        slots = torch.arange(quantizer.passes * quantizer.groups).view(quantizer.passes, -1) < stages
-        passes = slots.sum(0).repeat_interleave(len(quantizer.group_levels))
-        self.cells = quantizer.levels**passes
-        """Of each channel's range, (D,); 1 where no stage is written."""
+        slots = torch.arange(quantizer.passes * quantizer.groups) < kept[:, None]
+        passes = slots.unflatten(1, (quantizer.passes, -1)).sum(1)
+        self.cells = quantizer.levels ** passes.repeat_interleave(len(quantizer.group_levels), 1)
+        """Of each channel's range, (T, D); 1 where no stage is written."""
+        self._written = (torch.arange(self.stages) < kept[:, None])[None, ..., None]
         self._terms = ReconstructionLoss(self.rate)
-        self._draws = torch.Generator().manual_seed(seed)
+        self._draws = draws
 
     def positions(self, latents: Tensor) -> Tensor:
         """Latents (T, D) counted in cells: whole numbers at the centres, from 0."""
         return (torch.tanh(latents) + 1) * (self.cells / 2) - 0.5
 
     def tokens(self, positions: Tensor) -> Tensor:
-        """Tokens int64 (T, stages) of the nearest cells."""
+        """Tokens int64 (T, stages) of the nearest cells; the middle one where none is written."""
         centres = self._values(self._inside(positions).round())
         return self.model.quantizer.encode(torch.atanh(centres))[..., : self.stages]
 
@@ -108,7 +110,7 @@ class Search:
         return (positions + 0.5) * (2 / self.cells) - 1
 
     def _decode(self, values: Tensor, history: History) -> Tensor:
-        return self.model.decoder(values[None], torch.tensor([[self.stages]]), history)
+        return self.model.decoder(values[None], self.kept[None], history)
 
     def _draw(self, positions: Tensor, temperature: float) -> Tensor:
         """Mixtures of the two nearest cells, a random one of them nearly alone when it is cold."""
@@ -139,13 +141,14 @@ class Search:
         edge = 1 - 1e-4
         places = quantizer.positions(torch.atanh(self._values(positions).clamp(-edge, edge)))
         places = places[None, :, : self.stages]
-        pressed = (rate_slopes(logits, digits, places) * places).sum()
+        pressed = (rate_slopes(logits, digits, places) * places * self._written).sum()
         return pressed / (digits[0, :, 0].numel() * quantizer.stages)
 
     @torch.no_grad()
     def _cost(self, positions: Tensor, target: Tensor, history: History, weight: float) -> float:
         digits, logits = self._digits(positions)
-        bits = -logits.log_softmax(-1).gather(-1, digits[..., None]).sum() / math.log(2)
+        nats = -logits.log_softmax(-1).gather(-1, digits[..., None])[..., 0]
+        bits = (nats * self._written).sum() / math.log(2)
         heard = self._heard(self.decode(positions, history.copy()), target)
         return float(heard + weight * bits / (digits[0, :, 0].numel() * self.model.quantizer.stages))
 
