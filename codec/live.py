@@ -54,6 +54,10 @@ def open_packet(codec: Codec, data: bytes) -> tuple[int, NDArray[np.int32]]:
     return found.start, codec.coder.decode_whole(message[1:], found.frames, message[0])
 
 
+_REPAIRED = 10
+"""Latent frames of a gap at most that are gone through again: the networks hardly remember more."""
+
+
 class Encoder:
     """Samples in, packets out.
 
@@ -131,6 +135,9 @@ class Received:
 class Decoder:
     """Packets in, in any order and with gaps; samples out.
 
+    What is lost is made up: the last latents are repeated, ever softer. When the next packet comes the networks go through
+    the gap again, unheard, from both sides: half of it like the frame before, half like the one behind.
+
     Args:
         codec: the model that the packets were made with.
         patience: packets that are waited for before a missing one is made up; each adds its length of delay.
@@ -148,6 +155,8 @@ class Decoder:
         self._waiting: dict[int, NDArray[np.int32]] = {}
         self._last: NDArray[np.int32] | None = None
         self._run = 0
+        self._before: Any = None
+        """State of the networks before the gap."""
         self.received = Received()
 
     def push(self, packet: bytes) -> NDArray[np.float32]:
@@ -199,12 +208,21 @@ class Decoder:
         return np.concatenate(out)
 
     def _decode(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        if self._run and self._last is not None:
+            # What was made up would be heard for 100 ms more: the networks remember it.
+            self._stream.set_state(self._before)
+            gap = min(self._run, _REPAIRED)
+            before, behind = self._last.repeat(gap // 2, 0), tokens[:1].repeat(gap - gap // 2, 0)
+            self._stream.push(before)
+            self._stream.push(behind)
         self._last, self._run = tokens[-1:], 0
         self.received.decoded += len(tokens)
         return self._stream.push(tokens)
 
     def _make_up(self, frames: int) -> NDArray[np.float32]:
         out = [np.zeros(0, np.float32)]
+        if not self._run:
+            self._before = copy.deepcopy(self._stream.state())
         for _ in range(frames):
             gain = fade(self._run)
             tokens = np.zeros((1, 0), np.int32) if self._last is None or not gain else self._last
@@ -215,11 +233,11 @@ class Decoder:
 
     def snapshot(self) -> Any:
         """The state now, for `restore`."""
-        kept = (self._next, self._waiting, self._last, self._run, self.received)
+        kept = (self._next, self._waiting, self._last, self._run, self._before, self.received)
         return copy.deepcopy((self._stream.state(), kept))
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
         stream, kept = copy.deepcopy(state)
         self._stream.set_state(stream)
-        self._next, self._waiting, self._last, self._run, self.received = kept
+        self._next, self._waiting, self._last, self._run, self._before, self.received = kept

@@ -166,8 +166,8 @@ def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: 
             (gone + 5) * step - codec.model.config.lag + 2400
         )  # 100 ms after the next packet's first sample
         error = found[after : after + 12000] - heard[after : after + 12000]
-        # 12 dB below the sound, half as far again as what coding itself leaves (SI-SDR of 6 dB).
-        assert np.square(error).sum() < 10**-1.2 * np.square(heard[after : after + 12000]).sum()
+        # 20 dB below the sound: coding itself leaves an SI-SDR of 6 dB.
+        assert np.square(error).sum() < 10**-2 * np.square(heard[after : after + 12000]).sum()
 
 
 def test_stream_reads_a_device_for_a_while(tmp_path: Path) -> None:
