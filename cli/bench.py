@@ -114,7 +114,7 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
     for file in _files(clips):
         encoded = codec.limit(_encode(codec, file), kbps=kbps)
         found = survey(Reader(io.BytesIO(codec.to_bytes(encoded)), str(file)))
-        packets = codec.split(encoded, codec.packet_frames())
+        packets = encoded.split(codec.packet_frames())
         ideal = sum(codec.coder.bits(p.tokens).sum() for p in packets) / 8
         row = {"clip": file.name, "seconds": found.seconds, "bytes": found.total, "kbps": found.kbps(),
                "stages": found.header.stages, "overhead_%": 100 * found.overhead / found.total,

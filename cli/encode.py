@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -94,16 +93,10 @@ def encode(
 
     tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in SOUND | PICTURES | VIDEO)
     # A bitrate asks for the best quality that fits; a quality beside it is where the search begins.
-    sound = {
-        "model": model,
-        "kbps": kbps,
-        "packet": packet,
-        "effort": effort,
-        "prior": prior,
-        "overwrite": overwrite,
-    }
-    pictures = {"model": picture_model, "quality": quality or 5, "kbps": kbps, "bpp": bpp, "audio": audio,
-                "audio_model": model, "overwrite": overwrite, "quiet": quiet}  # fmt: skip
+    both = {"kbps": kbps, "effort": None if effort == "auto" else int(effort), "overwrite": overwrite}
+    sound = {"model": model, "packet": packet, "prior": prior, **both}
+    pictures = {"model": picture_model, "quality": quality or 5, "bpp": bpp, "audio": audio, "audio_model": model,
+                "quiet": quiet, **both}  # fmt: skip
     run(tasks, encode_any, {"sound": sound, "pictures": pictures}, jobs, quiet, verbose)
 
 
@@ -115,54 +108,16 @@ def encode_any(task: Task, progress: Any, sound: dict[str, Any], pictures: dict[
 
 
 def encode_file(
-    task: Task, progress: Any, model: str, kbps: float | None, packet: float, effort: str, prior: str, overwrite: bool
+    task: Task, progress: Any, model: str, kbps: float | None, packet: float, effort: int | None, prior: str, overwrite: bool
 ) -> str:  # fmt: skip
     """Encode one file; returns a line that says what came of it."""
-    from fsqcodec.media import AudioReader
-    from fsqcodec.refine import PATIENCE, automatic_effort
-
     with open_target(task.target, overwrite) as target:
         codec = load_codec(model)
         codec = codec.without_prior() if prior == "none" else codec
-        with open_source(task.source) as file, AudioReader(file, codec.sample_rate, task.source) as reader:
-            facts = reader.facts
-            if progress:
-                progress.start(Path(task.source).name, reader.duration)
-            steps = None if effort == "auto" else int(effort)
-            most = PATIENCE * codec.sample_rate if steps is None else float("inf") if steps else 0.0
-            blocks = _watched(reader, progress.advance, codec.sample_rate) if progress else iter(reader)
-            kept: list[Any] = []
-            encoded = codec.encode_blocks(
-                _keep(blocks, kept, most),
-                facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags,
-            )  # fmt: skip
-        if steps is None:
-            steps = automatic_effort(codec, encoded.seconds)
-        if kept and steps:
-            if progress:
-                progress.start(f"{Path(task.source).name}, search", encoded.seconds * facts.channels)
-            advance = progress.advance if progress else lambda _: None
-            encoded = codec.refine(encoded, kept, steps, kbps=kbps, packet_seconds=packet, advance=advance)
-        else:
-            encoded = codec.limit(encoded, kbps=kbps, packet_seconds=packet)
+        with open_source(task.source) as file:
+            encoded = codec.encode_media(
+                file, task.source, kbps=kbps, packet_seconds=packet, effort=effort, watch=progress
+            )
         size = codec.write(encoded, target, packet)
     rate = f", {size * 8 / 1000 / encoded.seconds:.2f} kbit/s" if encoded.seconds else ""
     return f"{task.source} → {task.target}: {encoded.seconds:.1f} s, {encoded.tokens.shape[1]} stages{rate}"
-
-
-def _watched(reader: Any, advance: Any, sample_rate: int) -> Any:
-    for block in reader:
-        yield block
-        advance(block.shape[1] / sample_rate)
-
-
-def _keep(blocks: Any, kept: list[Any], most: float) -> Any:
-    """Pass blocks on and keep them all, or none of them if they are more than `most` samples."""
-    count = 0
-    for block in blocks:
-        count += block.shape[1]
-        if count <= most:
-            kept.append(block)
-        else:
-            kept.clear()
-        yield block

@@ -51,7 +51,7 @@ def on_disk(source: str) -> Iterator[str]:
 
 def encode_pictures(
     task: Task, progress: Any, model: str, quality: int, kbps: float | None, bpp: float | None, audio: str,
-    audio_model: str, overwrite: bool, quiet: bool,
+    audio_model: str, effort: int | None, overwrite: bool, quiet: bool,
 ) -> str:  # fmt: skip
     """Encode one picture or video; returns a line that says what came of it."""
     from fsqcodec.film import SOUND_KBPS, carried_sound, coded_sound, encode_film, no_sound, read_sound
@@ -76,7 +76,8 @@ def encode_pictures(
             sound = carried_sound(path)
         elif not facts.still and audio == "speech":
             spoken = load_codec(audio_model)
-            encoded = read_sound(path, spoken, min(SOUND_KBPS, kbps / 4) if kbps else SOUND_KBPS)
+            most = min(SOUND_KBPS, kbps / 4) if kbps else SOUND_KBPS
+            encoded = read_sound(path, spoken, most, effort, progress)
             sound = coded_sound(spoken, encoded) if encoded else sound
         if progress:
             progress.start(Path(task.source).name, reader.frames or None, "frames")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from fsqcodec.codec import Codec, Encoded
+    from fsqcodec.codec import Codec
+from fsqcodec.encoded import Encoded
 
 PACKETS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds of the packets whose bits are counted."""
@@ -23,7 +24,7 @@ def by_rate(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
     assert codec.prior
     prior, tables, frames = np.zeros(codec.stages), np.zeros(codec.stages), 0
     for clip in clips:
-        for packet in codec.split(clip, codec.packet_frames()):
+        for packet in clip.split(codec.packet_frames()):
             prior += codec.prior.bits(packet.tokens).sum(0)
             tables += codec.tables.bits(packet.tokens.astype(np.int32)).sum(0)
             frames += len(packet.tokens)
@@ -35,7 +36,7 @@ def by_rate(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
         layers = [
             message
             for clip in cut
-            for packet in codec.split(clip, codec.packet_frames())
+            for packet in clip.split(codec.packet_frames())
             for message in codec.prior.encode_layers(packet.tokens, codec.prior.stages_per_layer)
         ]
         # The share of a layer that is cut into counts with its real message, so compare like with like.
@@ -62,7 +63,7 @@ def by_packet(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
 def decoding_speed(codec: Codec, clips: list[Encoded], minutes: float) -> list[dict[str, Any]]:
     """Times real time of a long file, and of a minute decoded packet by packet with short blocks."""
     from fsqcodec.audio.stream import StreamDecoder
-    from fsqcodec.codec import Encoded
+    from fsqcodec.encoded import Encoded
     from fsqcodec.reader import Reader
 
     tokens = np.concatenate([clip.tokens for clip in clips], axis=2)[0].T

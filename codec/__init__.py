@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fsqcodec.checkpoints import load
 
     from .batch import BatchDecoder, BatchEncoder
-    from .codec import Codec, Encoded
+    from .codec import Codec
+    from .encoded import Encoded
     from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
     from .fsq import FSQ
     from .live import Decoder, Encoder
@@ -27,7 +28,7 @@ _PLACES = {
     "BatchDecoder": "fsqcodec.batch",
     "BatchEncoder": "fsqcodec.batch",
     "Codec": "fsqcodec.codec",
-    "Encoded": "fsqcodec.codec",
+    "Encoded": "fsqcodec.encoded",
     "BitstreamError": "fsqcodec.errors",
     "FSQCodecError": "fsqcodec.errors",
     "MediaError": "fsqcodec.errors",

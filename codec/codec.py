@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,39 +13,18 @@ from numpy.typing import NDArray
 
 from .audio.model import AudioModel
 from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
+from .bitrate import fill
 from .container import MAX_FRAMES, Header, Packet, Writer
+from .encoded import Encoded
 from .errors import BitstreamError, ModelError
 from .media import AudioFacts, AudioReader, AudioWriter, Resampler, Samples
-from .packets import PacketSource, TokenCoder, TokenPacket, decode_ahead
+from .packets import STAGES_PER_LAYER, PacketSource, TokenCoder, TokenPacket, decode_ahead
 from .prior import Prior
 from .reader import Reader
-from .refine import refine
+from .refine import PATIENCE, Watch, automatic_effort, refine
 from .tables import StaticTables
 
-STAGES_PER_LAYER = 3
 PACKET_SECONDS = 4.0
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Tokens of one piece of audio, and what is needed to give back what came in."""
-
-    tokens: NDArray[np.integer]
-    """(streams, stages, frames): indices into the implicit codebooks, in 0 … codebook_size - 1."""
-    sample_rate: int
-    """Hz of the original."""
-    samples: int
-    """Samples a channel of the original."""
-    mid_side: bool = False
-    """The two streams are (left + right) / 2 and (left - right) / 2."""
-    tags: dict[str, str] = field(default_factory=dict)
-    kept: NDArray[np.integer] | None = None
-    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its token means nothing."""
-
-    @property
-    def seconds(self) -> float:
-        """Duration of the original."""
-        return self.samples / self.sample_rate
 
 
 class Codec:
@@ -106,7 +83,7 @@ class Codec:
 
     def encode(
         self, samples: NDArray[np.floating], sample_rate: int | None = None, *, kbps: float | None = None,
-        stages: int | None = None, tags: dict[str, str] | None = None, effort: int = 0,
+        stages: int | None = None, tags: dict[str, str] | None = None, effort: int | None = 0,
     ) -> Encoded:  # fmt: skip
         """Tokens of samples (n,) or (channels, n) in [-1, 1].
 
@@ -117,7 +94,8 @@ class Codec:
                 pays for one more in part of the frames.
             stages: keep this many stages (all when None).
             tags: title, artist, … to keep in the file.
-            effort: steps of a search for better tokens (`fsqcodec.refine`), each some hundredths of the sound's duration.
+            effort: steps of a search for better tokens (`fsqcodec.refine`), each some hundredths of the sound's duration; None
+                for 16 where it lasts up to a minute and none where it lasts longer, as `fsqcodec encode` does.
 
         Raises:
             ModelError: `effort` is asked of a model without a prior.
@@ -127,9 +105,11 @@ class Codec:
         resampler = Resampler(len(block), rate, self.sample_rate)
         blocks = [resampler.push(block), resampler.flush()]
         encoded = self.encode_blocks(blocks, len(block), rate, lambda: block.shape[1], tags)
-        if not effort:
+        steps = automatic_effort(self, encoded.seconds) if effort is None else effort
+        if not steps:
             return self.limit(encoded, kbps=kbps, stages=stages)
-        return self.refine(self.limit(encoded, stages=stages), blocks, effort, kbps=kbps)
+        signals = _mid_side(np.concatenate(blocks, axis=1))
+        return refine(self, self.limit(encoded, stages=stages), signals, steps, kbps, PACKET_SECONDS)
 
     def encode_blocks(
         self, blocks: Iterable[Samples], channels: int, sample_rate: int, length: Callable[[], int],
@@ -163,17 +143,51 @@ class Codec:
             rows.clear()
         return Encoded(tokens.transpose(0, 2, 1), sample_rate, samples, channels == 2, tags or {})
 
-    def encode_media(self, source: str | Path | IO[bytes], name: str | None = None) -> Encoded:
-        """Tokens of the sound of a media file, a path or an open file, that errors call `name`.
+    def encode_media(
+        self, source: str | Path | IO[bytes], name: str | None = None, *, kbps: float | None = None,
+        packet_seconds: float = PACKET_SECONDS, effort: int | None = 0, watch: Watch | None = None,
+    ) -> Encoded:  # fmt: skip
+        """Tokens of the sound of a media file, a path or an open file; memory holds a block, unless there is a search.
+
+        Args:
+            source: the file.
+            name: what errors call it.
+            kbps: as for `encode`, of a file with packets of `packet_seconds`.
+            packet_seconds: length of a packet.
+            effort: as for `encode`.
+            watch: told of seconds of sound that are done.
 
         Raises:
             MediaError: it cannot be read, or has no sound.
+            ModelError: `effort` is asked of a model without a prior.
         """
+        most = 0.0 if effort == 0 else float("inf") if effort else PATIENCE * self.sample_rate
+        kept: list[Samples] = []
         with AudioReader(source, self.sample_rate, name) as reader:
-            facts = reader.facts
-            return self.encode_blocks(
-                iter(reader), facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags
+            facts, label = reader.facts, Path(name or str(source)).name
+            if watch:
+                watch.start(label, reader.duration)
+
+            def blocks() -> Iterator[Samples]:
+                count = 0
+                for block in reader:
+                    count += block.shape[1]
+                    if count > most:
+                        kept.clear()
+                    else:
+                        kept.append(block)
+                    yield block
+                    if watch:
+                        watch.advance(block.shape[1] / self.sample_rate)
+
+            encoded = self.encode_blocks(
+                blocks(), facts.channels, facts.sample_rate, lambda: reader.samples_in, facts.tags
             )
+        steps = automatic_effort(self, encoded.seconds) if effort is None else effort
+        if not steps or not kept:
+            return self.limit(encoded, kbps=kbps, packet_seconds=packet_seconds)
+        signals = _mid_side(np.concatenate(kept, axis=1))
+        return refine(self, encoded, signals, steps, kbps, packet_seconds, watch, label)
 
     def limit(
         self, encoded: Encoded, *, kbps: float | None = None, stages: int | None = None,
@@ -190,63 +204,15 @@ class Codec:
         if (kbps is not None and not kbps > 0) or (stages is not None and stages < 1):
             raise ValueError("kbps and stages must be positive")
         have = encoded.tokens.shape[1]
-        encoded = _prefix(encoded, min(have, stages or have))
-        if kbps is None or not encoded.samples:
-            return encoded
-        frames, budget = self.packet_frames(packet_seconds), kbps * 125 * encoded.seconds
-        spent, places = [], []
-        for packet in self.split(encoded, frames):
-            there = np.arange(packet.tokens.shape[1]) < packet.kept()[:, None]
-            lengths = np.where(there, self.coder.bits(packet.tokens), 0) / 8
-            spent.append(np.pad(lengths, ((0, 0), (0, encoded.tokens.shape[1] - lengths.shape[1]))))
-            places.append((np.arange(len(there)) + 1) / len(there))
-        lengths, place = np.concatenate(spent), np.concatenate(places)
-        # The ideal lengths tell nearly where it is; bytes decide.
-        keep = max(1, int(np.searchsorted(lengths.sum(0).cumsum(), budget, "right")))
-        while (size := self._size(found := _prefix(encoded, keep), packet_seconds)) > budget and keep > 1:
-            keep -= 1
-        if keep == encoded.tokens.shape[1]:
-            return found
-        order = np.argsort(place, kind="stable")
-        grown = lengths[order, keep].cumsum()
-        left = budget - size
-        while (count := int(np.searchsorted(grown, left, "right"))) > 0:
-            longer = self._with_tails(encoded, keep + 1, frames, place[order[count - 1]])
-            if (over := self._size(longer, packet_seconds) - budget) <= 0:
-                return longer
-            left = min(left, grown[count - 1]) - over
-        return found
-
-    def _with_tails(self, encoded: Encoded, stages: int, frames: int, share: float) -> Encoded:
-        """The first stages; the last of them in a share of every packet of so many frames, from its beginning on."""
-        kept = np.full((len(encoded.tokens), encoded.tokens.shape[2]), stages - 1)
-        for start, stop in itertools.pairwise(self._edges(encoded, frames)):
-            kept[:, start : start + int(share * (stop - start) + 1e-9)] = stages
-        if encoded.kept is not None:
-            kept = np.minimum(kept, encoded.kept)
-        return _prefix(replace(encoded, kept=kept), stages)
-
-    def refine(
-        self, encoded: Encoded, blocks: Sequence[Samples], effort: int, *, kbps: float | None = None,
-        packet_seconds: float = PACKET_SECONDS, advance: Callable[[float], None] = lambda _: None,
-    ) -> Encoded:  # fmt: skip
-        """Better tokens of the blocks (channels, n) that `encoded` was made from, limited to `kbps`; see `fsqcodec.refine.refine`.
-
-        Raises:
-            ModelError: the model has no prior.
-        """
-        signals = _mid_side(np.concatenate(blocks, axis=1))
-        return refine(self, encoded, signals, effort, kbps, packet_seconds, advance)
-
-    def _size(self, encoded: Encoded, packet_seconds: float) -> int:
-        return len(self.to_bytes(encoded, packet_seconds))
+        encoded = encoded.prefix(min(have, stages or have))
+        return fill(self, encoded, kbps, packet_seconds) if kbps and encoded.samples else encoded
 
     # tokens → samples
 
     def decode(self, encoded: Encoded, *, stages: int | None = None) -> Samples:
         """Samples float32 (channels, n) at the original's rate, of exactly the original's length."""
         header = self.header(encoded, self.packet_frames())
-        blocks = list(self.decode_blocks(self.split(encoded, self.packet_frames()), header, stages))
+        blocks = list(self.decode_blocks(encoded.split(self.packet_frames()), header, stages))
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(encoded.tokens), 0), np.float32)
 
     def decode_media(self, encoded: Encoded, file: IO[bytes], suffix: str = ".wav") -> None:
@@ -257,7 +223,7 @@ class Codec:
         """
         writer = AudioWriter(file, suffix, AudioFacts(encoded.sample_rate, len(encoded.tokens), encoded.tags))
         frames = self.packet_frames()
-        for block in self.decode_blocks(self.split(encoded, frames), self.header(encoded, frames)):
+        for block in self.decode_blocks(encoded.split(frames), self.header(encoded, frames)):
             writer.write(block)
         writer.close()
 
@@ -346,7 +312,7 @@ class Codec:
 
     def packets(self, encoded: Encoded, frames: int) -> Iterator[Packet]:
         """The packets of a file, of `frames` latent frames each."""
-        for part in self.split(encoded, frames):
+        for part in encoded.split(frames):
             layers = self.coder.encode_layers(part.tokens, STAGES_PER_LAYER, part.tail)
             yield Packet(part.stream, part.start, len(part.tokens), tuple(layers), tail=part.tail)
 
@@ -439,53 +405,7 @@ class Codec:
             covered = max(0, tokens.shape[2] * self.model.config.frame - self.model.config.lag)
             length = covered * header.sample_rate // self.sample_rate
         found = Encoded(tokens, header.sample_rate, length, header.mid_side, header.tags, kept)
-        return found if kept is None else _prefix(found, int(kept.max()))
-
-    def split(self, encoded: Encoded, frames: int) -> Iterator[TokenPacket]:
-        """Packets in order of time, the streams of a stretch one after the other.
-
-        A rest of less than half a packet goes into the packet before it: a head costs 20 bytes.
-
-        Raises:
-            ValueError: frames keep neither all stages, or all but one, nor those of whole layers.
-        """
-        for start, stop in itertools.pairwise(self._edges(encoded, frames)):
-            for stream, tokens in enumerate(encoded.tokens):
-                kept = None if encoded.kept is None else encoded.kept[stream, start:stop]
-                most = len(tokens) if kept is None else int(kept.max())
-                if most == len(tokens) - 1 and most % STAGES_PER_LAYER:
-                    most += (
-                        1  # a packet of part of a layer is one of all stages whose tail is as long as itself
-                    )
-                if most < len(tokens) and most % STAGES_PER_LAYER:
-                    raise ValueError(f"{most} of {len(tokens)} stages are not whole layers")
-                tail = 0 if kept is None else int((kept < most).sum())
-                yield TokenPacket(stream, start, tokens[:most, start:stop].T, tail)
-
-    @staticmethod
-    def _edges(encoded: Encoded, frames: int) -> list[int]:
-        """Where packets begin, and the end of the last."""
-        total, kept = encoded.tokens.shape[2], encoded.kept
-        edges = [*range(0, max(1, total - frames // 2), frames), total] if total else [0]
-        if kept is None or not total:
-            return edges
-        # Within a packet the last stage may end before the others, and nothing else.
-        changes = np.flatnonzero((np.diff(kept, axis=1) != 0).any(0)) + 1
-        found = [0]
-        for place in sorted({*edges[1:-1], *changes.tolist()}):
-            fallen = kept[:, found[-1]] - kept[:, place]
-            if place in edges or (kept[:, place] > kept[:, place - 1]).any() or (fallen > 1).any():
-                found.append(place)
-        return [*found, total]
-
-
-def _prefix(encoded: Encoded, stages: int) -> Encoded:
-    """The first stages."""
-    kept = encoded.kept
-    if kept is not None:
-        kept = np.minimum(kept, stages)
-        kept = None if (kept == stages).all() else kept
-    return replace(encoded, tokens=encoded.tokens[:, :stages], kept=kept)
+        return found if kept is None else found.prefix(int(kept.max()))
 
 
 def _mid_side(block: Samples) -> Samples:

@@ -11,13 +11,15 @@ from typing import IO, Any
 import av
 import numpy as np
 
-from .codec import Codec, Encoded
+from .codec import Codec
 from .container import Packet, Writer, read_varint, unzigzag, varint, zigzag
+from .encoded import Encoded
 from .errors import BitstreamError, MediaError
 from .frames import Frame, FrameReader
-from .media import AudioFacts, Samples, has_sound
+from .media import AudioFacts, AudioReader, Samples, has_sound
 from .movie import MovieWriter, carried_facts
 from .reader import AnyHeader, Reader
+from .refine import Watch
 from .stills import encode_still
 from .visual.codec import GROUP, VisualCodec
 from .visual.header import Side, VisualHeader
@@ -350,9 +352,13 @@ def _carry(packet: Packet, writer: MovieWriter, part: _Part, tick: Fraction) -> 
         writer.carry(data, unzigzag(time) - round(Fraction(part.start) / tick), duration)
 
 
-def read_sound(path: str | Path, codec: Codec, kbps: float) -> Encoded | None:
-    """Tokens of a video's sound at a bitrate; None where it has none."""
+def read_sound(
+    path: str | Path, codec: Codec, kbps: float, effort: int | None = 0, watch: Watch | None = None
+) -> Encoded | None:
+    """Tokens of a video's sound at a bitrate of each channel; None where it has none."""
     if not has_sound(path):
         return None
-    encoded = replace(codec.encode_media(path), tags={})
-    return codec.limit(encoded, kbps=kbps * len(encoded.tokens)) if encoded.samples else None
+    with AudioReader(path, codec.sample_rate) as reader:
+        channels = reader.facts.channels
+    encoded = codec.encode_media(path, kbps=kbps * channels, effort=effort, watch=watch)
+    return replace(encoded, tags={}) if encoded.samples else None

@@ -17,6 +17,8 @@ from .container import Packet
 from .errors import BitstreamError
 from .reader import AnyHeader
 
+STAGES_PER_LAYER = 3
+
 
 @dataclass(frozen=True)
 class TokenPacket:

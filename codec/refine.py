@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from .errors import ModelError
 from .streaming import History
 
 if TYPE_CHECKING:
-    from .codec import Codec, Encoded
+    from .codec import Codec
+    from .encoded import Encoded
     from .media import Samples
 
 EFFORT = 16
@@ -29,6 +30,16 @@ _ROOM = 0.98
 """Share of the bitrate that stages may take before the search, which spends about two bits more in a hundred."""
 
 
+class Watch(Protocol):
+    """Is told how work gets on."""
+
+    def start(self, name: str, total: float | None) -> None:
+        """Work begins on so many seconds of sound; None when that is not known."""
+
+    def advance(self, done: float) -> None:
+        """So many more seconds are done."""
+
+
 def automatic_effort(codec: Codec, seconds: float) -> int:
     """Steps of the search for a sound of so many seconds where nobody asks for more or less."""
     return EFFORT if codec.prior and seconds <= PATIENCE else 0
@@ -36,7 +47,7 @@ def automatic_effort(codec: Codec, seconds: float) -> int:
 
 def refine(
     codec: Codec, encoded: Encoded, signals: Samples, steps: int, kbps: float | None, packet_seconds: float,
-    advance: Callable[[float], None] = lambda _: None,
+    watch: Watch | None = None, name: str = "sound",
 ) -> Encoded:  # fmt: skip
     """The same sound in better tokens.
 
@@ -46,7 +57,8 @@ def refine(
         signals: what they are made of, (streams, n) at the model's rate.
         steps: of the search.
         kbps: keep as many stages as fit into this average bitrate of a file with packets of `packet_seconds`.
-        advance: told of seconds of sound that were gone through.
+        watch: told of seconds of sound that were gone through.
+        name: what it calls the sound.
 
     Raises:
         ModelError: the model has no prior.
@@ -61,7 +73,9 @@ def refine(
     encoded = codec.limit(encoded, kbps=room, packet_seconds=packet_seconds)
     if not encoded.tokens.size:
         return encoded
-    packets = list(codec.split(encoded, frames))
+    if watch:
+        watch.start(f"{name}, search", encoded.seconds * len(signals))
+    packets = list(encoded.split(frames))
     edges = [packet.start for packet in packets if packet.stream == 0] + [encoded.tokens.shape[2]]
     sources = [
         zip(_latents(codec, signal, edges), _targets(codec, signal, edges), strict=True) for signal in signals
@@ -78,7 +92,8 @@ def refine(
         with torch.inference_mode():
             search.decode(positions, history)
         tokens[packet.stream, : search.stages, packet.start :][:, : len(kept)] = search.tokens(positions).T
-        advance(len(target) / codec.sample_rate)
+        if watch:
+            watch.advance(len(target) / codec.sample_rate)
     return codec.limit(replace(encoded, tokens=tokens), kbps=kbps, packet_seconds=packet_seconds)
 
 

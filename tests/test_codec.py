@@ -18,8 +18,9 @@ from fsqcodec.audio.layers import Scatter, Synthesis
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.audio.stream import BLOCK, StreamDecoder, StreamEncoder
 from fsqcodec.checkpoints import load_model, save_model, token_hash
-from fsqcodec.codec import Codec, Encoded
+from fsqcodec.codec import Codec
 from fsqcodec.container import Writer
+from fsqcodec.encoded import Encoded
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.reader import Reader, survey
 from fsqcodec.train.metrics import estoi, si_sdr
@@ -185,7 +186,7 @@ def test_overhead_and_coder_loss_at_6_kbps(codec: Codec, speech: Signal) -> None
     encoded = codec.encode(np.tile(speech, 10), kbps=6)
     found = survey(Reader(io.BytesIO(codec.to_bytes(encoded))))
     assert found.overhead <= 0.03 * found.total
-    ideal = sum(codec.coder.bits(p.tokens).sum() for p in codec.split(encoded, codec.packet_frames()))
+    ideal = sum(codec.coder.bits(p.tokens).sum() for p in encoded.split(codec.packet_frames()))
     assert sum(found.layers) * 8 <= 1.005 * ideal
     fixed = encoded.tokens.size * codec.model.quantizer.bits
     assert ideal < fixed

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import SPEECH
-from fsqcodec.codec import Codec, Encoded
+from fsqcodec.codec import Codec
+from fsqcodec.encoded import Encoded
 from media import picture
 from PIL import Image
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from fsqcodec import exact, sequential
 from fsqcodec.checkpoints import load_model, save_model
-from fsqcodec.codec import Codec, Encoded
+from fsqcodec.codec import Codec
+from fsqcodec.encoded import Encoded
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.prior import SCALES, TAPS, TYPES, Prior, check_bounds
 from fsqcodec.rangecoder import TOTAL, check_frequencies

@@ -12,7 +12,8 @@ import soundfile
 from conftest import SPEECH
 from fsqcodec import patterns
 from fsqcodec.cli.main import main
-from fsqcodec.codec import Codec, Encoded
+from fsqcodec.codec import Codec
+from fsqcodec.encoded import Encoded
 from hypothesis import given
 from hypothesis import strategies as st
 

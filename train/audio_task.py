@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.checkpoints import Loaded, load_model, save_model
-from fsqcodec.codec import STAGES_PER_LAYER
 from fsqcodec.errors import ConfigError
 from fsqcodec.hearing.losses import ReconstructionLoss
+from fsqcodec.packets import STAGES_PER_LAYER
 from fsqcodec.tables import StaticTables
 from safetensors.torch import load_file
 from torch import Tensor, nn

@@ -16,9 +16,9 @@ import torch
 from accelerate import Accelerator
 from fsqcodec.audio.stream import StreamEncoder
 from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
-from fsqcodec.codec import STAGES_PER_LAYER
 from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.media import AudioReader
+from fsqcodec.packets import STAGES_PER_LAYER
 from fsqcodec.prior import Prior
 from fsqcodec.tables import StaticTables
 from safetensors.torch import load_file, save_file

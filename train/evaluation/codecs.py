@@ -22,7 +22,6 @@ from av.container import InputContainer
 from fsqcodec.colours import Colours, from_rgb, to_rgb
 from fsqcodec.errors import ConfigError
 from fsqcodec.media import AudioReader, Resampler
-from fsqcodec.refine import automatic_effort
 from numpy.typing import NDArray
 
 from .media import Original
@@ -140,8 +139,6 @@ def _our_sound(original: Original, name: str, kbps: float) -> Decoded:
     model, effort = model_and_effort(name)
     codec, rate = _load(model), int(original.rate)
     samples = cast(NDArray[np.float32], original.data)
-    if effort is None:
-        effort = automatic_effort(codec, len(samples) / rate)
     data, coding = _timed(lambda: codec.to_bytes(codec.encode(samples, rate, kbps=kbps, effort=effort)))
     back, decoding = _timed(lambda: codec.decode(codec.from_bytes(data))[0])
     return Decoded(back, len(data), coding, decoding)

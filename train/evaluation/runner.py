@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from fsqcodec.checkpoints import find_model
 from fsqcodec.errors import FSQCodecError
+from fsqcodec.refine import EFFORT, PATIENCE
 
 from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, model_and_effort, round_trip
 from .measures import measure
@@ -152,7 +153,8 @@ def _key(job: Job) -> str:
         digest.update(find_model(model).read_bytes())
     except FSQCodecError:
         digest.update(Path(model).name.encode())
-    digest.update(json.dumps([SCHEMA, job.kind, job.codec, job.setting, _versions()]).encode())
+    search = [] if job.kind != "sound" else [EFFORT, PATIENCE]  # what `NAME` alone stands for
+    digest.update(json.dumps([SCHEMA, job.kind, job.codec, job.setting, _versions(), *search]).encode())
     return digest.hexdigest()[:32]
 
 
