@@ -24,7 +24,7 @@ EFFORT = 16
 """Steps of the search that are taken unasked, about as long as the sound takes on one slow thread."""
 PATIENCE = 60.0
 """Seconds of sound up to which they are."""
-_WEIGHTS = (12.0, 0.6)
+_WEIGHTS = (12.0, 0.2)
 """λ of files of one pass over the channels at most, and of those of all stages; geometric in between."""
 _ROOM = 0.98
 """Share of the bitrate that stages may take before the search, which spends about two bits more in a hundred."""
