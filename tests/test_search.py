@@ -14,9 +14,10 @@ from fsqcodec.audio.search import Search
 from fsqcodec.cli.main import app
 from fsqcodec.codec import Codec
 from fsqcodec.errors import ModelError
+from fsqcodec.film import read_sound
 from fsqcodec.hearing.losses import ReconstructionLoss
 from fsqcodec.hearing.mel import mel_filters
-from fsqcodec.refine import automatic_effort
+from fsqcodec.refine import EFFORT, automatic_effort
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -89,6 +90,23 @@ def test_without_a_prior_there_is_no_search(codec: Codec, speech: np.ndarray) ->
 def test_long_sounds_are_not_searched_unasked(codec: Codec) -> None:
     assert automatic_effort(codec, 60.0) > 0
     assert automatic_effort(codec, 60.1) == 0
+
+
+def test_short_sounds_are_searched_where_nobody_says_how(codec: Codec, speech: np.ndarray) -> None:
+    x = speech[:12000]
+    asked, unasked = codec.encode(x, kbps=3, effort=EFFORT), codec.encode(x, kbps=3, effort=None)
+    assert np.array_equal(asked.tokens, unasked.tokens)
+    assert not np.array_equal(asked.tokens, codec.encode(x, kbps=3).tokens)
+
+
+def test_a_videos_sound_is_searched_within_its_bitrate(codec: Codec) -> None:
+    plain, searched = (read_sound(SPEECH, codec, 3.0, effort) for effort in (0, 1))
+    assert plain
+    assert searched
+    assert plain.tokens.shape[2] == searched.tokens.shape[2]
+    assert not np.array_equal(plain.tokens[:, :4], searched.tokens[:, :4])
+    for encoded in (plain, searched):
+        assert 0.95 < len(codec.to_bytes(encoded)) / (3.0 * 125 * encoded.seconds) <= 1
 
 
 def test_the_command_searches_as_it_is_told(codec: Codec, speech: np.ndarray, tmp_path: Path) -> None:
