@@ -105,6 +105,7 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
     """Bytes of header, packets and layers at a bitrate, and what the range coder loses against the ideal."""
     import io
 
+    from fsqcodec.packets import code_lengths
     from fsqcodec.reader import Reader, survey
 
     from .common import load_codec
@@ -112,10 +113,10 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
     codec = load_codec(model)
     rows = []
     for file in _files(clips):
-        encoded = codec.limit(_encode(codec, file), kbps=kbps)
-        found = survey(Reader(io.BytesIO(codec.to_bytes(encoded)), str(file)))
-        packets = encoded.split(codec.packet_frames())
-        ideal = sum(codec.coder.bits(p.tokens).sum() for p in packets) / 8
+        data = codec.to_bytes(codec.limit(_encode(codec, file), kbps=kbps))
+        found = survey(Reader(io.BytesIO(data), str(file)))
+        packets = codec.from_bytes(data).split(codec.packet_frames())
+        ideal = sum(code_lengths(codec.coder, packet).sum() for packet in packets) / 8
         row = {"clip": file.name, "seconds": found.seconds, "bytes": found.total, "kbps": found.kbps(),
                "stages": found.header.stages, "overhead_%": 100 * found.overhead / found.total,
                "coder_loss_%": 100 * (sum(found.layers) / ideal - 1)}  # fmt: skip

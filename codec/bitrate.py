@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .packets import code_lengths
+
 if TYPE_CHECKING:
     from .codec import Codec
     from .encoded import Encoded
@@ -24,10 +26,9 @@ def fill(codec: Codec, encoded: Encoded, kbps: float, packet_seconds: float) -> 
     stages = encoded.tokens.shape[1]
     spent, places = [], []
     for packet in encoded.split(frames):
-        there = np.arange(packet.tokens.shape[1]) < packet.kept()[:, None]
-        lengths = np.where(there, codec.coder.bits(packet.tokens), 0) / 8
+        lengths = code_lengths(codec.coder, packet) / 8
         spent.append(np.pad(lengths, ((0, 0), (0, stages - lengths.shape[1]))))
-        places.append((np.arange(len(there)) + 1) / len(there))
+        places.append((np.arange(len(lengths)) + 1) / len(lengths))
     lengths, place = np.concatenate(spent), np.concatenate(places)
 
     def size(candidate: Encoded) -> int:

@@ -60,6 +60,12 @@ class TokenCoder(Protocol):
         """Ideal code lengths of one packet's tokens (frames, n): bits (frames, n)."""
 
 
+def code_lengths(coder: TokenCoder, packet: TokenPacket) -> NDArray[np.float64]:
+    """Ideal code lengths of a packet in bits, (frames, n); 0 where a stage was left out."""
+    there = np.arange(packet.tokens.shape[1]) < packet.kept()[:, None]
+    return np.where(there, coder.bits(packet.tokens), 0.0)
+
+
 class PacketSource(Protocol):
     """Packets of a file as they come: a `Reader`, or the sound of one that holds a video."""
 

@@ -22,6 +22,7 @@ from fsqcodec.codec import Codec
 from fsqcodec.container import Writer
 from fsqcodec.encoded import Encoded
 from fsqcodec.errors import BitstreamError, ModelError
+from fsqcodec.packets import code_lengths
 from fsqcodec.reader import Reader, survey
 from fsqcodec.train.metrics import estoi, si_sdr
 from hypothesis import given, settings
@@ -186,7 +187,8 @@ def test_overhead_and_coder_loss_at_6_kbps(codec: Codec, speech: Signal) -> None
     encoded = codec.encode(np.tile(speech, 10), kbps=6)
     found = survey(Reader(io.BytesIO(codec.to_bytes(encoded))))
     assert found.overhead <= 0.03 * found.total
-    ideal = sum(codec.coder.bits(p.tokens).sum() for p in encoded.split(codec.packet_frames()))
+    packets = codec.from_bytes(codec.to_bytes(encoded)).split(codec.packet_frames())
+    ideal = sum(code_lengths(codec.coder, packet).sum() for packet in packets)
     assert sum(found.layers) * 8 <= 1.005 * ideal
     fixed = encoded.tokens.size * codec.model.quantizer.bits
     assert ideal < fixed
