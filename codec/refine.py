@@ -99,8 +99,7 @@ def refine(
 
 def _weight(codec: Codec, stages: float) -> float:
     """λ where so many stages are written."""
-    once = codec.model.quantizer.groups
-    share = max(0.0, stages - once) / max(1, codec.stages - once)
+    share = float(codec.model.quantizer.refinement(torch.tensor(stages, dtype=torch.float64)))
     return float(_WEIGHTS[0] ** (1 - share) * _WEIGHTS[1] ** share)
 
 

@@ -142,6 +142,10 @@ class ResidualFSQ(nn.Module):
         """Digits by stage: int64 (..., n) tokens → int64 (..., n, d), d channels of a group."""
         return tokens.unsqueeze(-1) // self.radix % self.levels[: len(self.group_levels)]
 
+    def refinement(self, stages: Tensor) -> Tensor:
+        """How far numbers of stages (...) lie from one pass over the groups, 0, to all stages, 1; 0 below."""
+        return (stages - self.groups).clamp(min=0) / max(1, self.stages - self.groups)
+
     def positions(self, z: Tensor) -> Tensor:
         """Unrounded digits of latents, with gradients: any float dtype (..., D) → float32 (..., stages, d).
 

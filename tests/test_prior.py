@@ -266,42 +266,29 @@ def test_a_damaged_packet_costs_that_packet_only(codec: Codec, encoded: Encoded)
         assert np.array_equal(packet.tokens.T, stretch)
 
 
-def test_golden_file_with_a_prior() -> None:
-    """Written once in November 2026, never again: whoever cannot read it has broken everybody's files."""
-    data = (GOLDEN / "prior.fsq").read_bytes()
-    assert (
-        hashlib.sha256(data).hexdigest() == "ebad21f0c5897d502e3a652c1d3283539b5350f97b2f17e5c0c5f9b255dc0cd8"
-    )
+@pytest.mark.parametrize(
+    ("name", "sha256", "version", "tails"),
+    [
+        ("prior", "ebad21f0c5897d502e3a652c1d3283539b5350f97b2f17e5c0c5f9b255dc0cd8", 1, [0, 0]),
+        ("tail", "27ce55995de166fc0355858cc93d62a26b9caf31d2991df3cd664e429a14d442", 2, [7, 0]),
+    ],
+)
+def test_golden_files_with_a_prior(name: str, sha256: str, version: int, tails: list[int]) -> None:
+    """Written once in November 2026, never again: whoever cannot read them has broken everybody's files."""
+    data = (GOLDEN / f"{name}.fsq").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == sha256
     arrays = dict(np.load(GOLDEN / "prior.npz"))
     tokens = arrays.pop("tokens")
     with pytest.warns(UserWarning, match="advises at least 5"):
         prior = Prior(arrays, ResidualFSQ([5, 3], groups=3, stages=5), PER_LAYER)
     reader = Reader(io.BytesIO(data))
+    assert (reader.header.version, data[4]) == (version, version)
     assert reader.header.table_hash == prior.hash
-    for packet in reader:
-        expected = tokens[packet.start : packet.start + packet.frames]
-        assert np.array_equal(prior.decode_layers(packet.layers, packet.frames, 5, PER_LAYER), expected)
-        assert tuple(prior.encode_layers(expected, PER_LAYER)) == packet.layers
-    assert reader.complete
-
-
-def test_golden_file_with_tails() -> None:
-    """Of version 2, written once in November 2026: its packets lack the last stage in their last 7 and 0 frames."""
-    data = (GOLDEN / "tail.fsq").read_bytes()
-    assert (
-        hashlib.sha256(data).hexdigest() == "27ce55995de166fc0355858cc93d62a26b9caf31d2991df3cd664e429a14d442"
-    )
-    arrays = dict(np.load(GOLDEN / "prior.npz"))
-    tokens = arrays.pop("tokens")
-    with pytest.warns(UserWarning, match="advises at least 5"):
-        prior = Prior(arrays, ResidualFSQ([5, 3], groups=3, stages=5), PER_LAYER)
-    reader = Reader(io.BytesIO(data))
-    assert (reader.header.version, data[4]) == (2, 2)
     packets = list(reader)
-    assert [packet.tail for packet in packets] == [7, 0]
+    assert [packet.tail for packet in packets] == tails
     for packet in packets:
         expected = tokens[packet.start : packet.start + packet.frames].copy()
-        expected[packet.frames - packet.tail :, -1] = 2 + 5 * 1
+        expected[packet.frames - packet.tail :, -1] = 2 + 5 * 1  # the middle cells
         back = prior.decode_layers(packet.layers, packet.frames, 5, PER_LAYER, packet.tail)
         assert np.array_equal(back, expected)
         assert tuple(prior.encode_layers(expected, PER_LAYER, packet.tail)) == packet.layers

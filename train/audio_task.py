@@ -101,9 +101,7 @@ class AudioTask:
         digits = self.quantizer.stage_digits(tokens)
         bits, pressure = rate(prior(digits), digits, self.quantizer.positions(z))
         kept = torch.arange(self.quantizer.stages, device=stages.device) < stages[:, None]
-        once = self.quantizer.groups
-        share = (stages - once).clamp(min=0) / max(1, self.quantizer.stages - once)
-        lambdas = weight * factor**share
+        lambdas = weight * factor ** self.quantizer.refinement(stages)
         return bits.mean(), (lambdas * (pressure * kept[:, None, :, None]).mean((1, 2, 3))).mean()
 
     def judge(self) -> Validation | None:
