@@ -24,7 +24,7 @@ from fsqcodec.visual.prior import VisualPrior
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 FOLDER = Path(__file__).parent
 DEFAULT = "speech-24k"
@@ -67,7 +67,7 @@ def save_model(
     path: Path, model: AudioModel | VisualModel, metadata: dict[str, Any], tables: StaticTables | None = None,
     prior: Prior | VisualPrior | None = None,
 ) -> None:  # fmt: skip
-    """Write a model, weights in fp16, an audio decoder's matrices in int8; the file appears only when complete.
+    """Write a model, weights in fp16, an audio model's matrices in int8; the file appears only when complete.
 
     Without tables (audio) or prior (pictures) it starts a training run, but it cannot write `.fsq` files.
     """
@@ -92,12 +92,28 @@ def _kind(model: AudioModel | VisualModel) -> str:
 
 
 def _packed(key: str, weight: Tensor, small: bool) -> dict[str, Tensor]:
-    """A weight as it is stored. Tokens depend on the encoder: only the decoder may be stored in 8 bits."""
-    if not small or not key.startswith("decoder.") or weight.dim() != 2:
+    """A weight as it is stored. Tokens depend on the encoder: it is stored in 8 bits only where they lose nothing."""
+    if not small or weight.dim() != 2:
         return {key: weight.half().contiguous()}
-    step = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half()
-    rows = torch.round(weight / step.float()).clamp(-127, 127)
+    rows, step = _in_8_bits(weight)
+    if key.startswith("encoder.") and not torch.equal(rows * step.float(), weight):
+        return {key: weight.half().contiguous()}
     return {key: rows.to(torch.int8), key + _STEP: step}
+
+
+def _in_8_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers -127 … 127 (rows, columns), and what they are multiples of in each row, fp16 (rows, 1)."""
+    step = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half()
+    return torch.round(weight / step.float()).clamp(-127, 127), step
+
+
+@torch.no_grad()
+def round_matrices(network: nn.Module) -> None:
+    """Move the matrices of a network to values that `save_model` stores in 8 bits without loss."""
+    for weight in network.parameters():
+        if weight.dim() == 2:
+            rows, step = _in_8_bits(weight)
+            weight.copy_(rows * step.float())
 
 
 class Loaded(NamedTuple):

@@ -17,7 +17,7 @@ from conftest import SPEECH
 from fsqcodec.audio.layers import Scatter, Synthesis
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.audio.stream import BLOCK, StreamDecoder, StreamEncoder
-from fsqcodec.checkpoints import load_model, save_model, token_hash
+from fsqcodec.checkpoints import load_model, round_matrices, save_model, token_hash
 from fsqcodec.codec import Codec
 from fsqcodec.container import Writer
 from fsqcodec.encoded import Encoded
@@ -243,6 +243,23 @@ def test_another_decoder_reads_the_same_files(codec: Codec, encoded: Encoded, tm
     save_model(tmp_path / "tuned.safetensors", model, {}, tables, prior)
     tuned = fsqcodec.load(tmp_path / "tuned.safetensors")
     assert np.array_equal(tuned.from_bytes(codec.to_bytes(encoded)).tokens, encoded.tokens)
+
+
+def test_matrices_take_8_bits_where_tokens_do_not_change(tmp_path: Path) -> None:
+    model = AudioModel(AudioConfig(groups=3, stages=4))
+    found = {}
+    for name in ("trained", "rounded", "again"):
+        path = tmp_path / f"{name}.safetensors"
+        save_model(path, model, {})
+        loaded = load_model(path).model
+        assert token_hash(loaded) == token_hash(model), name
+        found[name] = path.stat().st_size
+        if name == "rounded":
+            model = loaded
+        else:
+            round_matrices(model.encoder)
+    assert found["rounded"] < 0.7 * found["trained"]
+    assert found["again"] == found["rounded"]
 
 
 def test_scattered_phases_break_repetition_and_change_no_token(encoded: Encoded) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.checkpoints import Loaded, load_model, save_model
+from fsqcodec.checkpoints import Loaded, load_model, round_matrices, save_model
 from fsqcodec.errors import ConfigError
 from fsqcodec.hearing.losses import ReconstructionLoss
 from fsqcodec.packets import STAGES_PER_LAYER
@@ -120,6 +120,10 @@ class AudioTask:
             model.encoder.load_state_dict(self.donor.model.encoder.state_dict())
             save_model(path, model, {"train": provenance}, self.donor.tables, self.donor.prior)
             return
+        model = copy.deepcopy(model)
+        # What looks at the spectra (`project`) keeps 16 bits: 8 cost 0.03 of ViSQOL there, and nothing elsewhere.
+        for part in (model.encoder.fine, model.encoder.down, model.encoder.coarse, model.encoder.out):
+            round_matrices(part)
         save_model(path, model, {"train": provenance}, self.estimate_tables(model, 2000 if last else 200))
 
     @torch.no_grad()
