@@ -104,7 +104,8 @@ def _packed(key: str, weight: Tensor, small: bool) -> dict[str, Tensor]:
 def _in_8_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Whole numbers -127 … 127 (rows, columns), and what they are multiples of in each row, fp16 (rows, 1)."""
     step = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half()
-    return torch.round(weight / step.float()).clamp(-127, 127), step
+    # Integers have no negative zero, which the hash of the tokens would see.
+    return torch.round(weight / step.float()).clamp(-127, 127) + 0.0, step
 
 
 @torch.no_grad()
