@@ -91,7 +91,7 @@ def describe(name: str, keep_going: bool = False) -> dict[str, Any]:
             "kind": "sound", "streams": header.channels, "mid_side": header.mid_side,
             "sample_rate": header.sample_rate, "samples": header.samples,
             "frames_per_second": header.frame_rate / header.frame_samples,
-            "packet_seconds": header.span(header.packet_frames),
+            "packet_seconds": header.span(header.packet_frames), "frames_without_the_last_stage": found.tails,
         }  # fmt: skip
     return fact | {"layers": layers}
 

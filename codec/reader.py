@@ -204,6 +204,8 @@ class Survey:
     """Frames of the first stream."""
     complete: bool
     """Whether the file has its end."""
+    tails: int
+    """Frames, of all streams together, whose last stage was left out to meet a bitrate."""
 
     @property
     def overhead(self) -> int:
@@ -226,17 +228,20 @@ class Survey:
 def survey(reader: Reader) -> Survey:
     """Read a file's packets, decoding nothing."""
     header = reader.header
-    layers, packets, frames, sound = [0] * header.layers, 0, 0, 0
+    layers, packets, frames, sound, tails = [0] * header.layers, 0, 0, 0, 0
     for packet in reader:
         packets += 1
         if isinstance(header, VisualHeader) and packet.stream:
             sound += sum(map(len, packet.layers))
             continue
         frames = max(frames, packet.start + packet.frames)
+        tails += packet.tail
         for i, layer in enumerate(packet.layers):
             layers[i] += len(layer)
     seconds = header.span(frames) if header.seconds is None else header.seconds
-    return Survey(header, seconds, packets, reader.position, tuple(layers), sound, frames, reader.complete)
+    return Survey(
+        header, seconds, packets, reader.position, tuple(layers), sound, frames, reader.complete, tails
+    )
 
 
 def read_index(file: IO[bytes]) -> list[tuple[int, int]] | None:

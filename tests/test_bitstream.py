@@ -171,6 +171,7 @@ def test_tails_come_back_and_go_with_their_layer(tail: int) -> None:
         assert packet.peel(3) == packet
         assert packet.peel(2).tail == 0
     assert reader.complete
+    assert survey(Reader(io.BytesIO(data))).tails == 2 * 4 * tail
 
 
 def test_a_tail_longer_than_its_packet_is_damage() -> None:

@@ -25,6 +25,7 @@ from fsqcodec.train.data import Crops
 from fsqcodec.train.donor import take_fitting
 from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
+from fsqcodec.train.muon import Muon, hidden_matrices
 from fsqcodec.train.prior import code_lengths
 from fsqcodec.train.seams import seams
 from fsqcodec.train.visual_task import starting_point
@@ -118,6 +119,34 @@ def test_two_processes_learn_like_one_with_the_same_global_batch(
     assert all(one[s] == pytest.approx(two[s], rel=0.02, abs=0.02) for s in one)
     metadata = fsqcodec.load(tmp_path / "two" / "model.safetensors").metadata
     assert metadata["train"]["processes"] == 2
+
+
+@pytest.mark.parametrize("shape", [(24, 64), (64, 24)])
+def test_muon_moves_all_directions_alike(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    u, sizes, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    sizes = torch.linspace(1, 0.01, len(sizes))
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    muon = Muon([weight], lr=0.01, momentum=0.9, weight_decay=0.0, dtype=torch.float32)
+    weight.grad = u * sizes @ v
+    muon.step()
+    moved = u.T @ -weight.detach() @ v.T / (0.2 * 0.01 * max(shape) ** 0.5)
+    assert ((moved.diag() > 0.3) & (moved.diag() < 1.7)).all()
+    assert (moved - moved.diag().diag()).abs().max() < 1e-3
+    still = torch.nn.Parameter(torch.ones(shape))
+    still.grad = torch.zeros(shape)  # as behind a block that passes everything on
+    Muon([still], lr=0.01, momentum=0.9, weight_decay=0.0).step()
+    assert (still == 1).all()
+
+
+def test_muon_takes_what_is_trained_in_blocks_and_nothing_else(recipe: Path) -> None:
+    for parts, networks in (("all", 2), ("decoder", 1)):
+        trainer = _trainer(recipe, f"parts={parts}")
+        hidden = hidden_matrices(trainer._bare())
+        assert len(hidden) == networks * 2 * 2  # blocks of one and of the other rate, two matrices each
+        adamw, muon = ({id(p) for g in o.param_groups for p in g["params"]} for o in trainer.optimizers)
+        assert muon == {id(p) for p in hidden}
+        assert adamw == {id(p) for p in trainer._bare().parameters() if p.requires_grad} - muon
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(recipe: Path) -> None:

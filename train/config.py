@@ -82,6 +82,9 @@ class OptimConfig:
     """Crops a step, over all processes together."""
     lr: float = 1e-3
     betas: tuple[float, float] = (0.8, 0.98)
+    """Of AdamW."""
+    momentum: float = 0.95
+    """Of Muon, which moves the hidden matrices."""
     weight_decay: float = 0.01
     warmup: int = 200
     """Steps of linear warm-up."""

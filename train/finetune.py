@@ -16,7 +16,7 @@ from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.hearing.losses import ReconstructionLoss
 from torch import Tensor
 
-from .audio_task import restored_prior
+from .audio_task import restored_prior, rounded
 from .config import DataConfig, LossConfig, OptimConfig, PriorConfig, Source, TrainConfig
 from .data import decode_cached
 from .fit_prior import PriorTrainer
@@ -179,7 +179,7 @@ class Finetune:
             return
         bare = self.folder / "bare.safetensors"
         if main:
-            save_model(bare, tuned, metadata)
+            save_model(bare, rounded(tuned), metadata)
         self.trainer.accelerator.wait_for_everyone()
         self.notify("fitting the prior to the new tokens")
         fit = PriorConfig(

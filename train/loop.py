@@ -28,6 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from .config import OptimConfig, TrainConfig, VisualTrainConfig
 from .data import Numbers
+from .muon import Muon, hidden_matrices
 
 Weigh = Callable[[tuple[float, float]], float]
 """Value of a setting that changes over the run, now."""
@@ -110,14 +111,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         with self.accelerator.main_process_first():
             self.task = task_of(config, self.accelerator.device, self.notify)
-        parts = [self.task.model, *self.task.beside.values()]
-        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": optim.weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
-        self.model, self.optimizer = self.accelerator.prepare(self.task.model, optimizer)
+        self.model, *self.optimizers = self.accelerator.prepare(self.task.model, *self._optimizers())
         self.beside = {name: self.accelerator.prepare(net) for name, net in self.task.beside.items()}
         self.ema = AveragedModel(self._bare(), multi_avg_fn=_averager(optim.ema), use_buffers=False)
         self.step = self.skipped = 0
@@ -128,6 +122,22 @@ class Trainer:
         if (self.out / "last.pt").exists():
             self._resume()
 
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        """Muon for the hidden matrices of the codec's networks, AdamW for all else."""
+        optim, parts = self.config.optim, [self.task.model, *self.task.beside.values()]
+        hidden = hidden_matrices(self.task.model)
+        own = {id(matrix) for matrix in hidden}
+        rest = [p for part in parts for p in part.parameters() if p.requires_grad and id(p) not in own]
+        groups = [
+            {"params": [p for p in rest if p.dim() > 1], "weight_decay": optim.weight_decay},
+            {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        fast = torch.bfloat16 if self.config.mixed_precision == "bf16" else torch.float32
+        return [
+            torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True),
+            Muon(hidden, optim.lr, optim.momentum, optim.weight_decay, fast),
+        ]
+
     def _bare(self) -> Any:
         return self.accelerator.unwrap_model(self.model)
 
@@ -137,7 +147,8 @@ class Trainer:
     def _resume(self) -> None:
         state = torch.load(self.out / "last.pt", map_location=self.accelerator.device, weights_only=True)
         self._bare().load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.ema.load_state_dict(state["ema"])
         for name, net in self._bare_beside().items():
             net.load_state_dict(state["beside"][name])
@@ -151,7 +162,8 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         beside = self._bare_beside()
         state = {
-            "model": self._bare().state_dict(), "optimizer": self.optimizer.state_dict(),
+            "model": self._bare().state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "beside": {name: net.state_dict() for name, net in beside.items()},
             "ema": self.ema.state_dict(), "step": self.step, "skipped": self.skipped, "seconds": self.seconds,
         }  # fmt: skip
@@ -179,7 +191,7 @@ class Trainer:
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimizer step; a step whose gradient is not finite changes nothing but the count of them."""
         optim, progress = self.config.optim, self.step / self.config.optim.steps
-        for group in self.optimizer.param_groups:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(self.step, optim)
         self.task.begin(self._bare_beside(), progress)
         with self.accelerator.autocast():
@@ -190,11 +202,13 @@ class Trainer:
             for part in (self.model, *self.beside.values())
         ]
         if math.isfinite(sum(norms)):
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self.ema.update_parameters(self._bare())
         else:
             self.skipped += 1
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         self.step += 1
         values = self.accelerator.reduce(torch.stack([term.detach() for term in terms.values()]), "mean")
         return dict(zip(terms, values.tolist(), strict=True)) | {"gradient": norms[0]}

@@ -1,0 +1,83 @@
+"""Muon: momentum for the matrices of hidden layers, made orthogonal before it is applied (Jordan et al. 2024).
+
+All directions of a matrix learn at the same pace, instead of a few that the gradient is full of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Polynomials a·x + b·x³ + c·x⁵, each the best for the range of singular values that the one before leaves (Polar Express,
+# Amsel et al. 2025), with room for bfloat16 to round upwards: beyond 1 they explode. Together they bring 0.003 … 1 to
+# 0.34 … 1.66. Five of them from 0.0003 on trained no better.
+_POLYNOMIALS = (
+    (8.2193, -23.3377, 16.6268),
+    (3.969, -2.8424, 0.5167),
+    (3.5319, -2.6511, 0.5302),
+)
+_MARGIN = 1.02
+"""The norm is taken for this much more, for the same reason."""
+
+
+def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
+    """The trained matrices in a network's blocks: what is wide on both sides, and neither input nor output."""
+    ends = (".widen.weight", ".narrow.weight")
+    return [p for name, p in network.named_parameters() if name.endswith(ends) and p.requires_grad]
+
+
+def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The nearest matrix with orthonormal rows (columns, if those are fewer), roughly: float32 (m, n) → float32 (m, n).
+
+    Args:
+        matrix: what is made orthogonal.
+        dtype: what products are computed in.
+    """
+    tall = len(matrix) > matrix.shape[1]
+    # Products with a transposed view take twice as long on CPUs.
+    x = (matrix.T if tall else matrix).to(dtype, memory_format=torch.contiguous_format)
+    gram = x @ x.T
+    # No singular value is above it, and it is closer than the norm of the matrix itself.
+    bound = (gram.norm() * _MARGIN).sqrt().clamp(min=1e-12)
+    x = x / bound
+    for i, (a, b, c) in enumerate(_POLYNOMIALS):
+        gram = x @ x.T if i else gram / bound**2
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return (x.T if tall else x).float()
+
+
+class Muon(torch.optim.Optimizer):
+    """One step for matrices (m, n); steps are as large as AdamW's at the same rate (Liu et al. 2025, section 2.2).
+
+    Args:
+        matrices: parameters (m, n).
+        lr: learning rate.
+        momentum: share that is kept of the gradients before (Nesterov's).
+        weight_decay: as of AdamW.
+        dtype: what products are computed in.
+    """
+
+    def __init__(
+        self, matrices: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:  # fmt: skip
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Apply the gradients."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if not state:
+                    state["momentum"] = torch.zeros_like(matrix)
+                mean = state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
+                change = orthogonal(matrix.grad.lerp(mean, group["momentum"]), self.dtype)
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(change, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
