@@ -89,7 +89,7 @@ class StreamDecoder:
 
     Args:
         model: the networks.
-        block: latent frames in a block.
+        block: latent frames that are decoded together; of fewer than `BLOCK`, as many blocks as there are.
     """
 
     def __init__(self, model: AudioModel, block: int = BLOCK) -> None:
@@ -125,8 +125,9 @@ class StreamDecoder:
         self._stages = np.concatenate([self._stages, np.full(len(tokens), n)])
         samples = []
         while len(self._tokens) >= self._block:
-            samples.append(self._decode(self._tokens[: self._block], self._stages[: self._block]))
-            self._tokens, self._stages = self._tokens[self._block :], self._stages[self._block :]
+            size = min(len(self._tokens), max(BLOCK, self._block)) // self._block * self._block
+            samples.append(self._decode(self._tokens[:size], self._stages[:size]))
+            self._tokens, self._stages = self._tokens[size:], self._stages[size:]
         return np.concatenate([np.zeros(0, np.float32), *samples])
 
     def flush(self) -> NDArray[np.float32]:
