@@ -94,6 +94,11 @@ def test_resume_goes_on_as_if_it_had_not_stopped(recipe: Path, tmp_path: Path) -
     whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(whole[s] == pytest.approx(parts[s], rel=1e-4, abs=1e-4) for s in whole)
+    state = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
+    del state["optimizers"]
+    torch.save(state, tmp_path / "parts" / "last.pt")
+    with pytest.raises(ConfigError, match="older version"):
+        _trainer(recipe, f"out={tmp_path / 'parts'}")
 
 
 @pytest.mark.parametrize("setting", ["seed=3", "loss.features=[0.01, 0.01]"])

@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from fsqcodec.checkpoints import find_model, read_metadata
+from fsqcodec.errors import ConfigError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -146,6 +147,11 @@ class Trainer:
 
     def _resume(self) -> None:
         state = torch.load(self.out / "last.pt", map_location=self.accelerator.device, weights_only=True)
+        if "optimizers" not in state:
+            raise ConfigError(
+                f"{self.out / 'last.pt'}: of an older version, which moved all weights by one optimizer; "
+                f"go on with init={self.out / 'model.safetensors'} and another out"
+            )
         self._bare().load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
