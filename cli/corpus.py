@@ -16,7 +16,7 @@ from rich.table import Table
 from .common import DEFAULT_MODEL, Model, Quiet, console, load_codec
 
 app = typer.Typer(
-    help="Turn whole corpora into WebDataset shards of tokens, and back. Under `accelerate launch` the processes share the work.",
+    help="Turn whole corpora into WebDataset shards of tokens, and back. Under `torchrun` or `accelerate launch` the processes share the work.",
     no_args_is_help=True,
 )
 Shards = Annotated[str, typer.Argument(help="Folder of token shards, or one shard.")]
@@ -42,21 +42,23 @@ def tokenize(
 
     fsqcodec corpus tokenize recordings/ --out shards/
 
-    accelerate launch --num_processes 2 -m fsqcodec.cli.main corpus tokenize 'raw/*.tar' --out shards/
+    torchrun --nproc_per_node 2 -m fsqcodec.cli.main corpus tokenize 'raw/*.tar' --out shards/
     """
     from fsqcodec.train import corpus
 
     codec = load_codec(model)
     units = corpus.plan(sources, per_shard)
     count = sum(map(len, units))
-    unreadable = []
+    unreadable, written = [], 0
     with _progress(count, quiet) as step:
         for shard in corpus.tokenize(codec, units, out, stages, step):
             unreadable += json.loads(shard.with_suffix(".json").read_text())["unreadable"]
+            written += 1
     for failure in unreadable:
         console.print(f"skipped: {failure['error']}", markup=False, soft_wrap=True)
     if not quiet:
-        console.print(f"{out}: {count} items, {len(unreadable)} of this process not readable", markup=False)
+        console.print(f"{out}: {count} items in {len(units)} shards; {written} shards now, by this process, "
+                      f"{len(unreadable)} of their items not readable", markup=False, soft_wrap=True)  # fmt: skip
 
 
 @app.command("decode")

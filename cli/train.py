@@ -35,7 +35,9 @@ def train(
 
     fsqcodec train speech-24k-decoder out=runs/final init=runs/prior/model.safetensors
 
-    accelerate launch --num_processes 2 -m fsqcodec.cli.main train my.yaml
+    accelerate launch -m fsqcodec.cli.main train my.yaml [dim](every GPU)[/dim]
+
+    torchrun --nproc_per_node 2 -m fsqcodec.cli.main train my.yaml [dim](without a GPU)[/dim]
     """
     from fsqcodec.errors import ConfigError
     from fsqcodec.train.config import load_config

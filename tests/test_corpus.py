@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,9 +107,20 @@ def test_killed_at_any_moment_it_goes_on(codec: Codec, tmp_path: Path) -> None:
         process.wait()
     assert len(list((tmp_path / "out").glob("*.tar"))) >= 4
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", *command[1:]]  # fmt: skip
-    subprocess.run(launch, check=True, capture_output=True, timeout=300)
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        *command[1:],
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, check=True, capture_output=True, env=environment, timeout=300)
+    now = [int(count) for count in re.findall(rb"; (\d+) shards now", done.stderr)]
+    assert len(now) == 2
+    assert sum(now) == 8 - len(made)
     assert Counter(_keys(tmp_path / "out")) == Counter(keys)
     assert all(path.stat().st_mtime_ns == when for path, when in made.items())
     assert not list((tmp_path / "out").glob("*.part"))

@@ -115,7 +115,7 @@ def test_two_processes_learn_like_one_with_the_same_global_batch(
         "-m",
         "fsqcodec.cli.main",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, *launch, "train", str(recipe), f"out={tmp_path / 'two'}", setting]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -54,7 +54,7 @@ def tokenize(
     """
     import webdataset
 
-    state = PartialState()
+    state = PartialState(cpu=True)
     with state.main_process_first():
         _settle(out, codec, units, stages)
     for number in range(state.process_index, len(units), state.num_processes):
@@ -193,7 +193,7 @@ def decode(codec: Codec, place: str, out: Path, suffix: str = ".wav", step: Step
         ConfigError: there are no shards.
         ModelError: they were made with another model.
     """
-    state, written = PartialState(), 0
+    state, written = PartialState(cpu=True), 0
     for shard in shards_of(place)[state.process_index :: state.num_processes]:
         for item in read_shard(shard):
             if item.model_hash != codec.model_hash.hex():

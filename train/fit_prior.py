@@ -42,7 +42,9 @@ class PriorTrainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config, self.out = config, Path(config.out)
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(), mixed_precision=config.mixed_precision
+        )
         self.main = self.accelerator.is_main_process
         self.notify: Callable[[str], None] = notify if self.main else lambda _: None
         torch.manual_seed(config.seed)

@@ -1,4 +1,4 @@
-"""The training loop, distributed by Accelerate: plain, `accelerate launch`, CPU or GPU, one process or many.
+"""The training loop, distributed by Accelerate: plain, `torchrun`, `accelerate launch`, CPU or GPU, one process or many.
 
 A run is a folder: `last.pt` (everything that a resume needs), `model.safetensors` (the averaged weights, a
 model that `fsqcodec --model` takes), the networks trained beside it, `log.csv` and TensorBoard files.
@@ -102,6 +102,7 @@ class Trainer:
         optim = config.optim
         # Crops are already sharded by number: every process takes its rows of each global batch.
         self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),  # else several processes without a GPU do not find each other
             mixed_precision=config.mixed_precision,
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             step_scheduler_with_optimizer=False,
