@@ -62,5 +62,5 @@ def finetune(
     )  # fmt: skip
     with show_progress(job.trainer.main) as show:
         job.run(show)
-    say(f"wrote {out}")
+    job.notify(f"wrote {out}")
     leave(job.trainer.accelerator)

@@ -328,6 +328,10 @@ def test_wrong_configurations_say_where(tmp_path: Path, text: str, says: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_a_setting_can_be_emptied(recipe: Path) -> None:
+    assert load_config(recipe, ["validate=", "init="]).validate == ""
+
+
 def test_the_shipped_recipe_is_what_made_the_shipped_model() -> None:
     recipe = load_config(Path(fsqcodec.__file__).parent.parent / "train" / "configs" / "speech-24k.yaml")
     made = fsqcodec.load("speech-24k").metadata["train"]["config"]

@@ -262,6 +262,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"{where}: expected a list, got {value!r}")
         return [_convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if hint is str and value is None:  # `validate=` and nothing behind it
+        return ""
     try:
         if getattr(hint, "__origin__", None) is tuple:
             return tuple(float(item) for item in value)
