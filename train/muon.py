@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 # Polynomials a·x + b·x³ + c·x⁵, each the best for the range of singular values that the one before leaves (Polar Express,
@@ -30,7 +31,7 @@ def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The nearest matrix with orthonormal rows (columns, if those are fewer), roughly: float32 (m, n) → float32 (m, n).
+    """The nearest matrix with orthonormal rows (columns, if those are fewer), roughly: float32 (m, n) → `dtype` (m, n).
 
     Args:
         matrix: what is made orthogonal.
@@ -46,11 +47,13 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     for i, (a, b, c) in enumerate(_POLYNOMIALS):
         gram = x @ x.T if i else gram / bound**2
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return (x.T if tall else x).float()
+    return x.T if tall else x
 
 
 class Muon(torch.optim.Optimizer):
     """One step for matrices (m, n); steps are as large as AdamW's at the same rate (Liu et al. 2025, section 2.2).
+
+    Processes that train together share the work, a part of the matrices each, and all have the same result.
 
     Args:
         matrices: parameters (m, n).
@@ -70,14 +73,28 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Apply the gradients."""
+        rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is None:
-                    continue
+            matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
+            if not matrices:
+                continue
+            changes = torch.zeros(
+                sum(m.numel() for m in matrices), dtype=self.dtype, device=matrices[0].device
+            )
+            places = [
+                part.view_as(m)
+                for m, part in zip(matrices, changes.split([m.numel() for m in matrices]), strict=True)
+            ]
+            for i, (matrix, place) in enumerate(zip(matrices, places, strict=True)):
                 state = self.state[matrix]
                 if not state:
                     state["momentum"] = torch.zeros_like(matrix)
+                # Every process keeps all momenta, so that any of them can write the checkpoint.
                 mean = state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
-                change = orthogonal(matrix.grad.lerp(mean, group["momentum"]), self.dtype)
+                if i % processes == rank:
+                    place.copy_(orthogonal(matrix.grad.lerp(mean, group["momentum"]), self.dtype))
+            if processes > 1:
+                dist.all_reduce(changes)
+            for matrix, place in zip(matrices, places, strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(change, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
+                matrix.add_(place, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes.util import find_library
 from importlib.util import find_spec
 
 import numpy as np
@@ -39,7 +40,7 @@ def measure(
     versions = {"": made_up, ", silence": np.where(gaps, np.float32(0), made_up)}
     kbps = sum(map(len, packets)) * 8 / len(clip) * codec.sample_rate / 1000
     found = {"lost_%": 100 * float(lost.mean()), "kbps": kbps}
-    if find_spec("opuslib"):
+    if find_spec("opuslib") and find_library("opus"):
         milliseconds = round(1000 * frames / codec.frame_rate)
         versions[", Opus"], found["kbps, Opus"] = _opus(clip, codec.sample_rate, kbps, milliseconds, lost)
     for name, version in versions.items():
