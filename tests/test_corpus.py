@@ -155,6 +155,8 @@ def test_training_reads_shards_of_media_and_of_tokens(codec: Codec, tmp_path: Pa
     call("corpus", "tokenize", tmp_path / "raw.tar", "--out", tmp_path / "shards", "--per-shard", 2)
     config = PriorConfig(str(tmp_path / "run"), "speech-24k", DataConfig([]), shards=str(tmp_path / "shards"),
                          frames=8, steps=2, batch=2, mixed_precision="no")  # fmt: skip
+    with pytest.raises(ConfigError, match="nowhere"):  # before the work, not after it
+        PriorTrainer(replace(config, validate=str(tmp_path / "nowhere")), lambda _: None)
     trainer = PriorTrainer(config, lambda _: None)
     assert trainer.tokens.shape == (6 * 3, 8, codec.stages)
     expected = codec.encode_media(tmp_path / "in" / sorted(keys)[0]).tokens[0, :, :8].T

@@ -42,6 +42,7 @@ class PriorTrainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config, self.out = config, Path(config.out)
+        self.clips = list_media(config.validate) if config.validate else []  # now, not after hours
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(), mixed_precision=config.mixed_precision
         )
@@ -191,7 +192,7 @@ class PriorTrainer:
         metadata = read_metadata(find_model(self.config.prior_of))
         metadata["prior"] = {"steps": self.step, "machine_hours": round(self.seconds / 3600, 2),
                              "token_hours": self.config.hours}  # fmt: skip
-        if self.config.validate:
+        if self.clips:
             metadata["prior"]["saved"] = self.score(prior)
             self.notify(f"bits saved on {self.config.validate}: {metadata['prior']['saved']}")
         save_model(self.out / "model.safetensors", self.codec, metadata, tables, prior)
@@ -201,7 +202,7 @@ class PriorTrainer:
         """Share of the fixed-length bits saved on the validation clips, at the full rate and its parts."""
         stages, config = self.quantizer.stages, self.config
         spent, frames = np.zeros(stages), 0
-        for file in list_media(config.validate):
+        for file in self.clips:
             encoder = StreamEncoder(self.codec)
             with AudioReader(file, self.codec.config.sample_rate) as reader:
                 tokens = np.concatenate([encoder.push(reader.read().mean(axis=0)), encoder.flush()])
