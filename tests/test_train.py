@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import fsqcodec
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import SPEECH
@@ -101,11 +103,8 @@ def test_resume_goes_on_as_if_it_had_not_stopped(recipe: Path, tmp_path: Path) -
         _trainer(recipe, f"out={tmp_path / 'parts'}")
 
 
-@pytest.mark.parametrize("setting", ["seed=3", "loss.features=[0.01, 0.01]"])
-def test_two_processes_learn_like_one_with_the_same_global_batch(
-    recipe: Path, tmp_path: Path, setting: str
-) -> None:
-    _trainer(recipe, f"out={tmp_path / 'one'}", setting).run()
+def _two_processes(recipe: Path, *settings: str) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a training run by two processes without a GPU."""
     launch = [
         "-m",
         "torch.distributed.run",
@@ -115,8 +114,16 @@ def test_two_processes_learn_like_one_with_the_same_global_batch(
         "-m",
         "fsqcodec.cli.main",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *launch, "train", str(recipe), f"out={tmp_path / 'two'}", setting]
+    command = [sys.executable, *launch, "train", str(recipe), *settings]
+    return command, {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.mark.parametrize("setting", ["seed=3", "loss.features=[0.01, 0.01]"])
+def test_two_processes_learn_like_one_with_the_same_global_batch(
+    recipe: Path, tmp_path: Path, setting: str
+) -> None:
+    _trainer(recipe, f"out={tmp_path / 'one'}", setting).run()
+    command, environment = _two_processes(recipe, f"out={tmp_path / 'two'}", setting)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
@@ -124,6 +131,30 @@ def test_two_processes_learn_like_one_with_the_same_global_batch(
     assert all(one[s] == pytest.approx(two[s], rel=0.02, abs=0.02) for s in one)
     metadata = fsqcodec.load(tmp_path / "two" / "model.safetensors").metadata
     assert metadata["train"]["processes"] == 2
+
+
+def test_two_processes_stop_together_when_one_is_asked_and_resume(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command, environment = _two_processes(recipe, "optim.steps=1000000", "save_minutes=60")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as run:
+        try:
+            begun = time.monotonic()
+            while not (out / "log.csv").exists() or len(_losses(out)) < 3:
+                assert run.poll() is None
+                assert time.monotonic() - begun < 200
+                time.sleep(0.1)
+            children = psutil.Process(run.pid).children()
+            next(child for child in children if child.environ().get("RANK") == "1").terminate()
+            printed, _ = run.communicate(timeout=60)
+        finally:
+            run.terminate()
+    assert run.returncode == 0, printed.decode()[-2000:]
+    stopped = torch.load(out / "last.pt", weights_only=True)["step"]
+    assert stopped == max(_losses(out))
+    command, environment = _two_processes(recipe, f"optim.steps={stopped + 2}")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert max(_losses(out)) == stopped + 2
 
 
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24)])

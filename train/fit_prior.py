@@ -175,7 +175,7 @@ class PriorTrainer:
         (self.out / "last.pt.part").replace(self.out / "last.pt")
 
     def _resume(self) -> None:
-        state = torch.load(self.out / "last.pt", map_location=self.accelerator.device, weights_only=True)
+        state = torch.load(self.out / "last.pt", map_location="cpu", weights_only=True)
         self._bare().load_state_dict(state["network"])
         self._bare().scales = state["scales"]
         self.optimizer.load_state_dict(state["optimizer"])

@@ -147,7 +147,7 @@ class Trainer:
         return {name: self.accelerator.unwrap_model(net) for name, net in self.beside.items()}
 
     def _resume(self) -> None:
-        state = torch.load(self.out / "last.pt", map_location=self.accelerator.device, weights_only=True)
+        state = torch.load(self.out / "last.pt", map_location="cpu", weights_only=True)
         if "optimizers" not in state:
             raise ConfigError(
                 f"{self.out / 'last.pt'}: of an older version, which moved all weights by one optimizer; "
@@ -269,14 +269,22 @@ class Trainer:
                 # Measures' libraries change it, and threads that wait for each other cost more than they help.
                 torch.set_num_threads(threads)
                 self.model.train()
-            if time.monotonic() - saved > 60 * config.save_minutes or last or stopping.asked:
-                self.save(last or stopping.asked)
+            stop = self._any(stopping.asked)
+            if time.monotonic() - saved > 60 * config.save_minutes or last or stop:
+                self.save(last or stop)
                 saved = time.monotonic()
-            if stopping.asked:
+            if stop:
                 self.notify(f"stopped at step {self.step}; the same command resumes")
                 break
         if writer:
             writer.close()
+
+    def _any(self, asked: bool) -> bool:
+        """Whether one process was asked to stop: then all do, after the same step, or the others would wait for it."""
+        count: Tensor = self.accelerator.reduce(
+            torch.tensor(float(asked), device=self.accelerator.device), "sum"
+        )
+        return bool(count > 0)
 
     def _log(self, writer: SummaryWriter | None, means: dict[str, float]) -> None:
         if not writer:
