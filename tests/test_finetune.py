@@ -101,6 +101,9 @@ def test_a_fit_resumes_to_the_same_integers(base: Path, tmp_path: Path) -> None:
     assert whole
     assert parts
     assert whole.hash == parts.hash
+    changed = [f"out={tmp_path / 'parts'}", "prior_of=speech-24k"]
+    with pytest.raises(ConfigError, match="tokens of another model"):
+        PriorTrainer(load_config(tmp_path / "whole.yaml", changed), lambda _: None)  # type: ignore[arg-type]
 
 
 def test_a_decoder_tuned_to_a_voice_reads_the_old_files(

@@ -21,6 +21,7 @@ from fsqcodec.media import AudioReader
 from fsqcodec.packets import STAGES_PER_LAYER
 from fsqcodec.prior import Prior
 from fsqcodec.tables import StaticTables
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -70,8 +71,15 @@ class PriorTrainer:
     def _tokens(self) -> Tensor:
         """Tokens int16 (pieces, frames, stages) of random pieces of the data, made once and kept."""
         config, place = self.config, self.out / "tokens.safetensors"
+        made_by = token_hash(self.codec).hex()
         if place.exists():
-            return load_file(place)["tokens"]
+            with safe_open(place, "pt") as kept:
+                if (kept.metadata() or {}).get("model") != made_by:
+                    raise ConfigError(
+                        f"{place}: tokens of another model than {config.prior_of}; choose another out, or remove the folder"
+                    )
+                tokens: Tensor = kept.get_tensor("tokens")
+                return tokens
         if config.shards:
             return self._pieces_of_shards()
         rate, frame = self.codec.config.sample_rate, self.codec.config.frame
@@ -85,7 +93,7 @@ class PriorTrainer:
             made.append(self.quantizer.encode(self.codec.encoder(audio)).to(torch.int16))
         tokens = torch.cat(made)
         self.out.mkdir(parents=True, exist_ok=True)
-        save_file({"tokens": tokens}, place.with_suffix(".part"))
+        save_file({"tokens": tokens}, place.with_suffix(".part"), {"model": made_by})
         place.with_suffix(".part").replace(place)
         return tokens
 
