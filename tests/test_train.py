@@ -348,6 +348,7 @@ def test_sources_have_weights_and_bad_files_are_left_out(tmp_path: Path) -> None
         ("out: x\ndata: {sources: [{path: a, wieght: 2}]}", "wieght"),
         ("out: x\ndata: {sources: []}\noptim: {steps: many}", "'many' does not fit"),
         ("out: x\ndata: {sources: []}\noptim: {steps: 1.5}", "does not fit"),
+        ("out: x\ndata: {sources: []}\nloss: {mel: [1, 2, 3]}", "two numbers, or one for both"),
         ("out: [", "YAML"),
         ("out: x\ndata: 5", "expected settings"),
     ],
@@ -357,6 +358,11 @@ def test_wrong_configurations_say_where(tmp_path: Path, text: str, says: str) ->
     with pytest.raises(ConfigError, match=says) as caught:
         load_config(tmp_path / "c.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_one_number_is_a_weight_from_first_to_last_step(recipe: Path) -> None:
+    loss = load_config(recipe, ["loss.mel=3", "loss.rate=[5, 12]"]).loss
+    assert (loss.mel, loss.rate) == ((3.0, 3.0), (5.0, 12.0))
 
 
 def test_a_setting_can_be_emptied(recipe: Path) -> None:

@@ -48,7 +48,7 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """Weights of the losses at the first step and from 70 % of the steps on, linear in between.
+    """Weights of the losses at the first step and from 70 % of the steps on, linear in between; one number is both.
 
     The waveform comes first: a network that has learned envelopes of noise does not find back to it.
     """
@@ -255,6 +255,10 @@ def _build(kind: Any, values: Any, where: str) -> Any:
     return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
 
 
+_MEANT = {int: "a whole number", float: "a number", str: "a text"}
+_PAIR = "a list of two numbers, or one for both"
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _build(hint, value, where)
@@ -266,7 +270,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return ""
     try:
         if getattr(hint, "__origin__", None) is tuple:
-            return tuple(float(item) for item in value)
+            low, high = value if isinstance(value, list) else (value, value)
+            return float(low), float(high)
         if hint in (int, float, str):
             if isinstance(value, bool) or (hint is not str and isinstance(value, list | dict)):
                 raise ValueError
@@ -275,5 +280,5 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 raise ValueError
             return number
     except (TypeError, ValueError):
-        raise ConfigError(f"{where}: {value!r} does not fit") from None
+        raise ConfigError(f"{where}: {value!r} does not fit; meant is {_MEANT.get(hint, _PAIR)}") from None
     return value
