@@ -49,8 +49,8 @@ def encode(
     effort: Annotated[
         str,
         typer.Option(
-            help="Steps of a search for better tokens of sound, such as 16; 0 for none: many times as fast, and as live sound. "
-            "auto: 16 for sound of up to a minute, none beyond."
+            help="Steps of a search for better tokens of sound, such as 32; 0 for none: many times as fast, and as live sound. "
+            "auto: 32 for sound of up to half a minute, fewer up to a minute (16), none beyond."
         ),
     ] = "auto",
     prior: Annotated[

@@ -95,7 +95,7 @@ class Codec:
             stages: keep this many stages (all when None).
             tags: title, artist, … to keep in the file.
             effort: steps of a search for better tokens (`fsqcodec.refine`), each some hundredths of the sound's duration; None
-                for 16 where it lasts up to a minute and none where it lasts longer, as `fsqcodec encode` does.
+                for 32 where it lasts up to half a minute, fewer up to a minute (16) and none where it lasts longer, as `fsqcodec encode` does.
 
         Raises:
             ModelError: `effort` is asked of a model without a prior.

@@ -88,7 +88,8 @@ def test_without_a_prior_there_is_no_search(codec: Codec, speech: np.ndarray) ->
 
 
 def test_long_sounds_are_not_searched_unasked(codec: Codec) -> None:
-    assert automatic_effort(codec, 60.0) > 0
+    assert automatic_effort(codec, 0.1) == automatic_effort(codec, 30.0) == EFFORT
+    assert automatic_effort(codec, 45.0) * 45 <= automatic_effort(codec, 60.0) * 60 == EFFORT * 30
     assert automatic_effort(codec, 60.1) == 0
 
 

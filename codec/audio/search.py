@@ -31,7 +31,7 @@ _WEIGHTS = {
     "similarity": 5.0,
 }
 """Those of the training of `speech-24k`, but for more weight where the search would take a little from one measure to please the others."""
-_STEP = 0.04
+_STEP = 0.025
 """Cells that a latent moves at most in a step."""
 _HOT, _COLD = 0.5, 0.1
 """Temperatures of the first and of the last draw."""
