@@ -120,8 +120,8 @@ class RunConfig:
     save_minutes: float = 5.0
     threads: int = 0
     """CPU threads of each process; torch's choice when 0."""
-    mixed_precision: str = "bf16"
-    """`bf16` (GPUs, and CPUs with AVX512-BF16 or AMX) or `no`."""
+    mixed_precision: str = "auto"
+    """`bf16`, `no`, or `auto`: bf16 where the GPU or the processor has instructions for it (AVX512-BF16, AMX, Arm's)."""
 
 
 @dataclass(kw_only=True)
@@ -204,7 +204,7 @@ class PriorConfig:
     """Folder or glob of media to count bits on in the end."""
     save_minutes: float = 5.0
     threads: int = 0
-    mixed_precision: str = "bf16"
+    mixed_precision: str = "auto"
 
 
 AnyConfig = TrainConfig | VisualTrainConfig | PriorConfig

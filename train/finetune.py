@@ -47,7 +47,7 @@ class Settings:
     """Share of the files that is held out."""
     seed: int = 0
     threads: int = 0
-    mixed_precision: str = "bf16"
+    mixed_precision: str = "auto"
     workers: int = 1
     keep_worse: bool = False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from .corpus import read_shard, shards_of
 from .data import Crops
 from .items import list_media
 from .loop import Trainer, append_row
+from .precision import settle_precision
 from .prior import PriorNetwork, code_lengths
 
 
@@ -40,6 +42,7 @@ class PriorTrainer:
     """
 
     def __init__(self, config: PriorConfig, notify: Callable[[str], None] = print) -> None:
+        config = replace(config, mixed_precision=settle_precision(config.mixed_precision))
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config, self.out = config, Path(config.out)

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from torch.utils.tensorboard import SummaryWriter
 from .config import OptimConfig, TrainConfig, VisualTrainConfig
 from .data import Numbers
 from .muon import Muon, hidden_matrices
+from .precision import settle_precision
 
 Weigh = Callable[[tuple[float, float]], float]
 """Value of a setting that changes over the run, now."""
@@ -97,6 +98,7 @@ class Trainer:
     def __init__(
         self, config: TrainConfig | VisualTrainConfig, notify: Callable[[str], None] = print
     ) -> None:
+        config = replace(config, mixed_precision=settle_precision(config.mixed_precision))
         if config.threads:
             torch.set_num_threads(config.threads)
         optim = config.optim

@@ -70,7 +70,8 @@ class VisualTask:
         error = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
         seam = seams(y.float() * 127.5, x * 127.5)
         digits, places = self.model.digits(tokens), self.model.places(z)
-        exact = torch.autocast(x.device.type, enabled=not prior_is_quantized(prior), dtype=torch.bfloat16)
+        fast = torch.is_autocast_enabled(x.device.type) and not prior_is_quantized(prior)
+        exact = torch.autocast(x.device.type, enabled=fast, dtype=torch.bfloat16)
         with exact:
             logits = self._logits(prior, digits, places, batch["quality"], count)
         coded = _coded(tokens, count)[..., None, None]

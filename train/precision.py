@@ -1,0 +1,39 @@
+"""Whether networks are trained in bfloat16: where the machine multiplies it itself."""
+
+from __future__ import annotations
+
+import torch
+from fsqcodec.errors import ConfigError
+
+CHOICES = ("auto", "bf16", "no")
+
+
+def settle_precision(asked: str) -> str:
+    """What Accelerate is told for a `mixed_precision` of the configuration.
+
+    A processor without instructions for bfloat16 takes it apart in software: a step of speech took 18 s instead of
+    3.7 s in float32 on two cores of a Zen 3.
+
+    Args:
+        asked: `auto`, `bf16` or `no`.
+
+    Returns:
+        `bf16` or `no`; for `auto` by what the GPU, or without one the processor, has instructions for.
+
+    Raises:
+        ConfigError: `asked` is something else.
+    """
+    if asked not in CHOICES:
+        raise ConfigError(f"mixed_precision: {asked} is none of {', '.join(CHOICES)}")
+    if asked != "auto":
+        return asked
+    return "bf16" if _has_bfloat16() else "no"
+
+
+def _has_bfloat16() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.accelerator.is_available():
+        return True
+    has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that we take
+    return any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
