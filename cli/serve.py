@@ -24,7 +24,7 @@ _FRAMES = 2
 _AHEAD = 1.0
 """Seconds of sound that a client may send beyond real time before it is dropped."""
 _QUEUE = 50
-"""Messages that wait for a slow listener, two seconds; then the oldest are left out."""
+"""Messages that wait for the codec or for a slow listener, two seconds; then the oldest are left out."""
 _NOT_SOUND, _TOO_FAST = 1003, 1008
 """Close codes of RFC 6455: data that cannot be accepted, and policy."""
 
@@ -76,15 +76,19 @@ class _Guest:
     receiver: Any
     echo: bool
     began: float = field(default_factory=time.monotonic)
-    heard: float = 0.0
+    arrived: float = 0.0
     """Seconds of sound that came from here."""
-    queue: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
+    said: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
+    """What came from here and waits for the codec."""
+    heard: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
+    """What the others said and waits to be sent here."""
 
-    def offer(self, message: bytes) -> None:
-        """Queue a message; the oldest goes when this listener is too slow."""
-        if self.queue.full():
-            self.queue.get_nowait()
-        self.queue.put_nowait(message)
+
+def _offer(queue: asyncio.Queue[bytes], message: bytes) -> None:
+    """Queue a message; the oldest goes when whoever reads the queue is too slow."""
+    if queue.full():
+        queue.get_nowait()
+    queue.put_nowait(message)
 
 
 def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
@@ -120,7 +124,16 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
 
     async def listen(guest: _Guest, socket: Any) -> None:
         while True:
-            await socket.send_bytes(await guest.queue.get())
+            await socket.send_bytes(await guest.heard.get())
+
+    async def spread(guest: _Guest) -> None:
+        """Code what a guest says; apart from the reading, which must count what comes however slow this is."""
+        while True:
+            data = await guest.said.get()
+            heard = await asyncio.get_running_loop().run_in_executor(worker, through, guest, data)
+            for other in guests.values():
+                if other is not guest or guest.echo:
+                    _offer(other.heard, heard)
 
     async def talk(request: Any) -> Any:
         free = set(range(most)) - set(guests)
@@ -133,7 +146,7 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
         socket = web.WebSocketResponse(max_msg_size=4 * block, heartbeat=20)
         try:
             await socket.prepare(request)
-            listening = asyncio.create_task(listen(guest, socket))
+            tasks = [asyncio.create_task(listen(guest, socket)), asyncio.create_task(spread(guest))]
             try:
                 async for message in socket:
                     if message.type != WSMsgType.BINARY or len(message.data) != 2 * block:
@@ -141,18 +154,14 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
                             code=_NOT_SOUND, message=f"{2 * block} bytes of samples, please".encode()
                         )
                         break
-                    guest.heard += block / codec.sample_rate
-                    if guest.heard > time.monotonic() - guest.began + _AHEAD:
+                    guest.arrived += block / codec.sample_rate
+                    if guest.arrived > time.monotonic() - guest.began + _AHEAD:
                         await socket.close(code=_TOO_FAST, message=b"faster than real time")
                         break
-                    heard = await asyncio.get_running_loop().run_in_executor(
-                        worker, through, guest, message.data
-                    )
-                    for other in guests.values():
-                        if other is not guest or guest.echo:
-                            other.offer(heard)
+                    _offer(guest.said, message.data)
             finally:
-                listening.cancel()
+                for task in tasks:
+                    task.cancel()
         finally:
             del guests[number]
         return socket
