@@ -195,7 +195,7 @@ def token_hash(model: AudioModel | VisualModel) -> bytes:
 
     The decoder is left out: a better decoder for the same tokens reads the same files.
     """
-    shape = {key: value for key, value in model.config.to_dict().items() if key != "scatter"}
+    shape = {key: value for key, value in model.config.to_dict().items() if key != "excitation"}
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     for key, tensor in sorted(model.encoder.state_dict().items()):
         digest.update(key.encode() + tensor.half().cpu().numpy().astype("<f2").tobytes())

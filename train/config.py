@@ -59,6 +59,7 @@ class LossConfig:
     loudness: tuple[float, float] = (0.0, 3.0)
     disturbance: tuple[float, float] = (0.0, 1.5)
     similarity: tuple[float, float] = (0.0, 5.0)
+    harmonics: tuple[float, float] = (0.0, 2.0)
     adversarial: tuple[float, float] = (0.0, 0.0)
     """Of what a discriminator, trained alongside, thinks of a reconstruction; for runs of the decoder alone."""
     features: tuple[float, float] = (0.0, 0.0)

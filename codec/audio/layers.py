@@ -8,9 +8,6 @@ from torch import Tensor, nn
 
 from ..streaming import History, extend
 
-_SCATTERED = 127
-"""Rows of a table of angles, for a latent frame each; a prime."""
-
 
 class Analysis(nn.Module):
     """Causal short-time spectrum: samples (B, T·hop) → features float32 (B, T, 3·bins).
@@ -68,48 +65,6 @@ class Synthesis(nn.Module):
         out = sum(pieces[:, overlaps - 1 - i : overlaps - 1 - i + count, i] for i in range(overlaps))
         assert isinstance(out, Tensor)
         return out.flatten(1)
-
-
-class Scatter(nn.Module):
-    """Pseudo-random phases for the high bins of predicted spectra: (B, T·stride, 3·bins) → the same shape.
-
-    Where a waveform cannot be followed a network gives every frame the same phases. Frames that repeat with every hop
-    are lines at multiples of the hop rate: a buzz, where the original has noise. So phases are turned by
-    angles from a table, whose row the latent frame draws by its own quantized values: no state, and the same angles
-    in whole files, live packets and parts of files.
-
-    Args:
-        start: Hz where it sets in; a quarter higher it is complete.
-        sample_rate: Hz.
-        window: samples of a spectral frame.
-        stride: spectral frames in a latent frame.
-        channels: of the latents.
-    """
-
-    cosine: Tensor
-    sine: Tensor
-    draw: Tensor
-
-    def __init__(self, start: float, sample_rate: int, window: int, stride: int, channels: int) -> None:
-        super().__init__()
-        hertz = torch.arange(window // 2 + 1) * sample_rate / window
-        share = ((hertz - start) / (start / 4)).clamp(0, 1)
-        count = torch.arange(_SCATTERED * stride * len(hertz)).reshape(-1, len(hertz))
-        # A hash of the place in the table, the same on every machine (multiplication by primes, middle bits).
-        mixed = (count * 2654435761 % (1 << 32)) // 769 * 40503 % 65536
-        angles = (mixed / 65536 - 0.5) * 2 * torch.pi * share
-        self.register_buffer("cosine", angles.cos().unflatten(0, (_SCATTERED, stride)), persistent=False)
-        self.register_buffer("sine", angles.sin().unflatten(0, (_SCATTERED, stride)), persistent=False)
-        self.register_buffer("draw", (1 + torch.arange(channels) * 37 % 89).float(), persistent=False)
-
-    def forward(self, spectrum: Tensor, values: Tensor) -> Tensor:
-        """The three predictions of `Synthesis`, float32, the complex number turned; values (B, T, D) as decoded."""
-        # Whole numbers below 2^24: their sum is exact in any order.
-        marks = torch.round(values.float() * 1024) * self.draw
-        row = torch.remainder(marks.sum(-1), _SCATTERED).long()
-        cosine, sine = (table[row].flatten(1, 2) for table in (self.cosine, self.sine))
-        log_magnitude, real, imag = spectrum.chunk(3, dim=-1)
-        return torch.cat([log_magnitude, real * cosine - imag * sine, real * sine + imag * cosine], -1)
 
 
 class CausalDepthwise(nn.Module):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..residual import ResidualFSQ
 from ..streaming import History
-from .layers import Analysis, Blocks, Scatter, Synthesis
+from .excitation import Excitation
+from .layers import Analysis, Blocks, Synthesis
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class AudioConfig:
     groups: int = 20
     stages: int = 24
     """Stages beyond `groups` refine the first groups once more."""
-    scatter: float = 0.0
-    """Hz from which the decoder scatters phases (`layers.Scatter`), as tokens do not depend on it; nowhere when 0."""
+    excitation: float = 0.0
+    """Hz above which the decoder shapes an excitation (`Excitation`) and follows no waveform; none when 0. Tokens do not
+    depend on it."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AudioConfig:
@@ -126,14 +128,19 @@ class Decoder(nn.Module):
         self.out = nn.Linear(c.fine_channels, 3 * self.synthesis.bins)
         with torch.no_grad():
             self.out.bias[: self.synthesis.bins] = -1.0  # start quiet
-        self.scatter = Scatter(c.scatter, c.sample_rate, c.window, c.stride, channels) if c.scatter else None
+        self.excitation = (
+            Excitation(c.excitation, c.sample_rate, c.window, c.stride, channels, c.fine_channels)
+            if c.excitation
+            else None
+        )
 
     def forward(self, values: Tensor, stages: Tensor, history: History | None = None) -> Tensor:
         """Samples of latents (B, T, D) that were decoded from `stages` int64 (B, 1 or T) stages."""
         y = self.coarse(self.project(values) + self.stages(stages), history)
         y = rearrange(self.up(self.up_norm(y)), "b t (s c) -> b (t s) c", s=self.stride)
-        y = self.out(self.out_norm(self.fine(y, history))).float()
-        return self.synthesis(self.scatter(y, values) if self.scatter else y, history)
+        features = self.out_norm(self.fine(y, history))
+        y = self.out(features).float()
+        return self.synthesis(self.excitation(y, features, values) if self.excitation else y, history)
 
 
 class AudioModel(nn.Module):

@@ -29,6 +29,7 @@ _WEIGHTS = {
     "loudness": 3.0,
     "disturbance": 8.0,
     "similarity": 5.0,
+    "harmonics": 2.0,
 }
 """Those of the training of `speech-24k`, but for more weight where the search would take a little from one measure to please the others."""
 _STEP = 0.025

@@ -33,7 +33,15 @@ _STAGE_LEVELS = {4: (4, 4), 5: (8, 4), 6: (8, 8), 7: (8, 4, 4)}
 _VECTOR = 32
 """Dimensions of a learned codebook's vectors."""
 _CONFIG = AudioConfig(fine_channels=64, coarse_channels=96, encoder_blocks=(2, 1), decoder_blocks=(2, 1))
-_WEIGHTS = {"waveform": 0.2, "spectrum": 2, "mel": 2, "loudness": 1, "disturbance": 0, "similarity": 0}
+_WEIGHTS = {
+    "waveform": 0.2,
+    "spectrum": 2,
+    "mel": 2,
+    "loudness": 1,
+    "disturbance": 0,
+    "similarity": 0,
+    "harmonics": 0,
+}
 """Fewer than a thousand bits a second carry envelopes: no network of this size follows the waveform with them."""
 _BATCH, _WARMUP, _RATE, _CLIP = 4, 50, 2e-3, 1.0
 
