@@ -283,9 +283,11 @@ def test_what_is_not_followed_has_the_pitch_below_it_and_no_lines_of_the_hop(pit
     generator = torch.Generator().manual_seed(1)
     values = torch.randint(-4, 5, (1, 60, channels), generator=generator) / 4.5
     time = torch.arange(120 * hop) / 24000
-    low = sum((torch.sin(2 * torch.pi * pitch * k * time + k) for k in range(1, 1 + int(900 / pitch))), torch.zeros(1)) if pitch else torch.randn(len(time), generator=generator)  # fmt: skip
-    log, real, imag = Analysis(window, hop)(0.1 * low[None]).chunk(3, -1)
-    spectrum = torch.cat([log, real, imag], -1)
+    low = torch.randn(len(time), generator=generator)
+    if pitch:
+        number = torch.arange(1, 1 + int(900 / pitch))[:, None]
+        low = torch.sin(2 * torch.pi * pitch * number * time + number).sum(0)
+    spectrum = Analysis(window, hop)(0.1 * low[None])
     pulse = torch.stack([torch.full((bins,), -1.0), 1.0 - 2 * (torch.arange(bins) % 2), torch.zeros(bins)])
     above = torch.arange(bins) > bins // 10  # where every frame has the same pulse: lines at the hop rate
     spectrum = torch.where(above.repeat(3), pulse.flatten(), spectrum)

@@ -12,6 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..hearing.spectra import surroundings
+from .layers import magnitude
+
 _ROWS = 127
 """Of the table of phases, one for each latent frame; a prime."""
 _SOURCES = ((160.0, 500.0), (500.0, 1000.0))
@@ -64,8 +67,7 @@ class Excitation(nn.Module):
         bands = [_ramp(hertz - low) * _ramp(high - hertz) for low, high in _SOURCES]
         self.register_buffer("bands", torch.stack(bands), persistent=False)
         self.register_buffer("middle", 1.0 - 2 * (torch.arange(bins) % 2), persistent=False)
-        near = ((hertz[:, None] - hertz).abs() <= _REACH).float()
-        self.register_buffer("level", near / near.sum(0), persistent=False)
+        self.register_buffer("level", surroundings(hertz, _REACH), persistent=False)
         self.register_buffer("reach", _ramp(limit - hertz), persistent=False)
         count = torch.arange(_ROWS * stride * bins).reshape(_ROWS, stride, bins)
         # A hash of the place in the table, the same on every machine (multiplication by primes, middle bits).
@@ -86,8 +88,8 @@ class Excitation(nn.Module):
         follow, voiced = torch.sigmoid(self.shares(features).float()).chunk(2, dim=-1)
         follow = follow * self.reach
         with torch.no_grad():
-            magnitude = log_magnitude.clamp(max=6.0).exp() * follow
-            harmonics = self._harmonics(magnitude * real, magnitude * imag)
+            followed = magnitude(log_magnitude) * follow
+            harmonics = self._harmonics(followed * real, followed * imag)
             noise = self._noise(values)
         rest = (1 - follow.square()).clamp(min=1e-6)
         loud, soft = (rest * voiced).sqrt(), (rest * (1 - voiced) + 1e-6).sqrt()

@@ -37,6 +37,11 @@ class Analysis(nn.Module):
         return torch.cat([0.25 * power.log(), real * compress, imag * compress], dim=-1)
 
 
+def magnitude(log: Tensor) -> Tensor:
+    """Magnitudes of predicted logarithms, bounded: no prediction may be infinite."""
+    return log.clamp(max=6.0).exp()
+
+
 class Synthesis(nn.Module):
     """Inverse of `Analysis` for predicted spectra: (B, T, 3·bins) → samples (B, T·hop), window - hop late.
 
@@ -56,8 +61,8 @@ class Synthesis(nn.Module):
     def forward(self, x: Tensor, history: History | None = None) -> Tensor:
         """Samples finished by these frames; sample 0 is `window - hop` samples before the block."""
         log_magnitude, real, imag = x.float().chunk(3, dim=-1)
-        magnitude = log_magnitude.clamp(max=6.0).exp()
-        frames = torch.fft.irfft(torch.complex(magnitude * real, magnitude * imag), n=len(self.window))
+        scale = magnitude(log_magnitude)
+        frames = torch.fft.irfft(torch.complex(scale * real, scale * imag), n=len(self.window))
         overlaps = len(self.window) // self.hop
         pieces = extend(self, frames * self.window, overlaps - 1, history).unflatten(-1, (overlaps, self.hop))
         count = x.shape[1]

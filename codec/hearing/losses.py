@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .disturbance import Disturbance
 from .mel import mel_filters
 from .similarity import Similarity
-from .spectra import spectra
+from .spectra import spectra, surroundings
 
 _RESOLUTIONS = ((512, 128, 64), (1024, 256, 128), (2048, 512, 256))
 """Window and hop in samples, and mel bands. Bands grow with the window: as many as are never empty, so that
@@ -62,8 +62,7 @@ class ReconstructionLoss(nn.Module):
             self.register_buffer(f"mel{window}", filters, persistent=False)
         hertz = torch.arange(_RESOLUTIONS[-1][0] // 2 + 1) * sample_rate / _RESOLUTIONS[-1][0]
         hertz = hertz[hertz < _VOICED]
-        near = ((hertz[:, None] - hertz).abs() <= _AROUND).float()
-        self.register_buffer("around", near / near.sum(0), persistent=False)
+        self.register_buffer("around", surroundings(hertz, _AROUND), persistent=False)
 
     def forward(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
         """The terms (B,) of reconstruction y and original x, float32 (B, N), N at least 2048."""
@@ -85,6 +84,7 @@ class ReconstructionLoss(nn.Module):
             mel = mel + distance.abs().mean((1, 2)) / 2
             loud_y, loud_x = (y_power + floor) ** _LOUDNESS, (x_power + floor) ** _LOUDNESS
             loudness = loudness + (loud_y - loud_x).abs().mean((1, 2)) / loud_x.mean((1, 2))
+        # Of the last resolution, the longest.
         harmonics = (self._lines(y_lines) - self._lines(x_lines)).abs().mean((1, 2))
         count = len(_RESOLUTIONS)
         return {

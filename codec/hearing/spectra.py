@@ -12,6 +12,17 @@ import torch
 from torch import Tensor
 
 
+def surroundings(hertz: Tensor, reach: float) -> Tensor:
+    """Matrix float32 (bins, bins): power (…, bins) times it is the mean around every bin.
+
+    Args:
+        hertz: middles of the bins (bins,).
+        reach: Hz to either side that count.
+    """
+    near = ((hertz[:, None] - hertz).abs() <= reach).float()
+    return near / near.sum(0)
+
+
 def spectra(x: Tensor, window: Tensor, hop: int) -> tuple[Tensor, Tensor]:
     """Real and imaginary parts, float32 (B, T, W // 2 + 1), of whole frames; frame j begins at sample j·hop.
 

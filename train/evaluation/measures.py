@@ -40,7 +40,8 @@ def measure(original: Original, decoded: Decoded) -> dict[str, float]:
 def _sound(x: NDArray[np.float32], y: NDArray[np.float32], rate: int) -> dict[str, float]:
     aligned, shift = align(y, x)
     found = {_NAMES[name]: value for name, value in score(aligned, x, rate).items()}
-    a, b = _spectrogram(torch.from_numpy(x), rate), _spectrogram(torch.from_numpy(aligned), rate)
+    size = 2 * round(0.016 * rate)
+    a, b = (_spectrogram(torch.from_numpy(signal), size, size // 2) for signal in (x, aligned))
     mel = AF.melscale_fbanks(a.shape[1], 0.0, rate / 2, 80, rate, norm="slaney", mel_scale="slaney")
     found["mel distance dB"] = float((_db(a @ mel) - _db(b @ mel)).abs().mean())
     hertz = torch.linspace(0, rate / 2, a.shape[1])
@@ -65,23 +66,19 @@ def _comb(y: NDArray[np.float32], x: NDArray[np.float32], rate: int) -> float:
     kept = (hertz >= 1000) & (hertz < 8000)
     spacings = np.arange(40, 200.5, 0.5)
     waves = np.exp(2j * np.pi * hertz[kept] / spacings[:, None])
+    if len(x) < 2 * size:
+        return 0.0
     depths = []
     for signal in (y, x):
-        if len(signal) < 2 * size:
-            return 0.0
-        spectrum = torch.stft(
-            torch.from_numpy(signal), size, size // 4, window=torch.hann_window(size), return_complex=True
-        )
-        level = _db(spectrum.abs().square().mean(1)).numpy()
+        level = _db(_spectrogram(torch.from_numpy(signal), size, size // 4).mean(0)).numpy()
         around = np.convolve(level, np.ones(31) / 31, "same")
         depths.append(2 * np.abs(waves @ (level - around)[kept]) / kept.sum())
     return float((depths[0] - depths[1]).max())
 
 
-def _spectrogram(x: Tensor, rate: int) -> Tensor:
-    """Power (frames, bins) of 32 ms frames."""
-    size = 2 * round(0.016 * rate)
-    spectrum = torch.stft(x, size, size // 2, window=torch.hann_window(size), return_complex=True)
+def _spectrogram(x: Tensor, size: int, hop: int) -> Tensor:
+    """Power (frames, bins) of frames of `size` samples, every `hop`."""
+    spectrum = torch.stft(x, size, hop, window=torch.hann_window(size), return_complex=True)
     return spectrum.abs().square().T
 
 
