@@ -187,7 +187,9 @@ def _opened(
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from None
+        raise ModelError(
+            f"{path}: damaged, or made by another version of fsqcodec ({' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 def token_hash(model: AudioModel | VisualModel) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import fsqcodec
@@ -318,7 +318,13 @@ def test_model_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"rubbish" * 100)
     with pytest.raises(ModelError, match="not a model file"):
         fsqcodec.load(tmp_path / "x.safetensors")
-    save_model(tmp_path / "bare.safetensors", AudioModel(AudioConfig(groups=3, stages=4)), {})
+    config = AudioConfig(groups=3, stages=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AudioConfig, "to_dict", lambda self: {**asdict(self), "scatter": 5000})
+        save_model(tmp_path / "older.safetensors", AudioModel(config), {})
+    with pytest.raises(ModelError, match="another version of fsqcodec"):
+        fsqcodec.load(tmp_path / "older.safetensors")
+    save_model(tmp_path / "bare.safetensors", AudioModel(config), {})
     with pytest.raises(ModelError, match="no frequency tables"):
         fsqcodec.load(tmp_path / "bare.safetensors")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import soundfile
 import torch
 from conftest import SPEECH
 from fsqcodec.train.evaluation import quantizers
+from fsqcodec.train.evaluation.codecs import Decoded
+from fsqcodec.train.evaluation.measures import measure
+from fsqcodec.train.evaluation.media import Original
 from fsqcodec.train.evaluation.statistics import bjontegaard_quality, bjontegaard_rate, interval
 from fsqcodec.train.evaluation.summary import by_clip, compare, differences
+from fsqcodec.train.metrics import Signal
 from media import picture, write_video
 from PIL import Image
 from test_cli import call
@@ -103,6 +108,36 @@ def test_quantizers_of_the_study_spend_the_same_bits(name: str, bits: int) -> No
     use = quantizers._use(torch.arange(codes).repeat(2)[:, None], codes)
     assert use["utilisation"] == 1
     assert use["perplexity"] == pytest.approx(codes)
+
+
+def measured(y: Signal, x: Signal, rate: int) -> dict[str, float]:
+    return measure(Original("sound", x, Fraction(rate)), Decoded(y, 1, 1.0, 1.0))
+
+
+def test_comb_tells_a_buzz() -> None:
+    x, rate = soundfile.read(SPEECH, dtype="float32")
+    buzz = np.zeros_like(x)
+    buzz[:: rate // 100] = 0.3
+    assert abs(measured(0.5 * x, x, rate)["comb dB"]) < 0.1
+    assert measured(x + buzz, x, rate)["comb dB"] > 3
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6])
+def test_a_snippet_has_the_measures_that_mean_something(seconds: float) -> None:
+    x, rate = soundfile.read(SPEECH, dtype="float32")
+    x = x[rate // 2 :][: int(seconds * rate)]
+    found = measured(0.9 * x, x, rate)
+    assert "mel distance dB" in found
+    assert "ViSQOL speech (16 kHz)" not in found
+    assert ("comb dB" in found) == (seconds > 0.2)
+    assert ("ESTOI (10 kHz)" in found) == (seconds > 0.5)
+
+
+def test_silence_has_no_score_that_is_no_number() -> None:
+    silence = np.zeros(32000, np.float32)
+    found = measured(silence, silence, 16000)
+    assert np.isfinite(list(found.values())).all()
+    assert "ViSQOL speech (16 kHz)" not in found
 
 
 def test_differences_by_clip_and_against_every_anchor() -> None:

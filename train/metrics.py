@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -34,12 +35,23 @@ def pesq_wideband(estimate: Tensor, reference: Tensor, sample_rate: int) -> floa
 
 
 def estoi(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
-    """Extended short-time objective intelligibility, 0 … 1 (Jensen and Taal 2016); None without `pystoi`."""
+    """Extended short-time objective intelligibility, 0 … 1 (Jensen and Taal 2016); None without `pystoi` or with too little
+    that can be heard (less than 0.4 s)."""
     try:
         from pystoi import stoi
     except ImportError:
         return None
-    return float(stoi(reference.numpy(), estimate.numpy(), sample_rate, extended=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "error", RuntimeWarning
+        )  # what is too short is told by a warning, and a figure that is none
+        try:
+            return float(stoi(reference.numpy(), estimate.numpy(), sample_rate, extended=True))
+        except (RuntimeWarning, ValueError):
+            return None
+
+
+_VISQOL_SECONDS = 0.8
 
 
 @cache
@@ -52,13 +64,17 @@ def _visqol() -> Any:
 
 
 def visqol_speech(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
-    """ViSQOL in speech mode, MOS-LQO 1 … 5 (Chinen et al. 2020) of samples (N,); None without `visqol-python`."""
+    """ViSQOL in speech mode, MOS-LQO 1 … 5 (Chinen et al. 2020) of samples (N,); None without `visqol-python`
+    or in less than 0.8 s and in silence, where there is no patch of speech to compare."""
     try:
         api = _visqol()
     except ImportError:
         return None
+    if len(reference) < _VISQOL_SECONDS * sample_rate:
+        return None
     pair = [AF.resample(x, sample_rate, 16000).double().numpy() for x in (reference, estimate)]
-    return float(api.measure_from_arrays(*pair, 16000).moslqo)
+    found = float(api.measure_from_arrays(*pair, 16000).moslqo)
+    return found if np.isfinite(found) else None  # silence has no neurogram
 
 
 def score(estimate: Signal, reference: Signal, sample_rate: int) -> dict[str, float]:
@@ -77,6 +93,7 @@ def align(estimate: Signal, reference: Signal, reach: int = 2000) -> tuple[Signa
     """The estimate (n,) shifted to where it correlates best with the reference, and the shift in samples, up to `reach`."""
     size = 1 << (len(estimate) + len(reference)).bit_length()
     cross = np.fft.irfft(np.fft.rfft(estimate, size) * np.conj(np.fft.rfft(reference, size)), size)
+    reach = min(reach, size // 2 - 1)
     lags = np.concatenate([np.arange(reach + 1), np.arange(-reach, 0)])
     lag = int(lags[cross[lags].argmax()])
     shifted = estimate[lag:] if lag >= 0 else np.pad(estimate, (-lag, 0))

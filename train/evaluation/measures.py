@@ -48,7 +48,8 @@ def _sound(x: NDArray[np.float32], y: NDArray[np.float32], rate: int) -> dict[st
     top = (hertz >= 8000) & (hertz <= 12000)
     if top.any():
         found["LSD 8-12 kHz dB"] = float((_db(a[:, top]) - _db(b[:, top])).square().mean(1).sqrt().mean())
-    found["comb dB"] = _comb(aligned, x, rate)
+    if len(x) >= 2 * _comb_window(rate):
+        found["comb dB"] = _comb(aligned, x, rate)
     power = b.mean(0)
     loud = power > 1e-6 * power.max()
     found["bandwidth kHz"] = float(hertz[loud].max() / 1000) if loud.any() else 0.0
@@ -61,13 +62,11 @@ def _comb(y: NDArray[np.float32], x: NDArray[np.float32], rate: int) -> float:
     The long-term spectrum in dB, less its trend, is looked at as a signal along frequency. A codec that repeats its frames has
     lines at multiples of their rate: a buzz that no other measure here hears. A voice's own pitch moves and leaves none.
     """
-    size = 1 << round(np.log2(0.17 * rate))
+    size = _comb_window(rate)
     hertz = np.arange(size // 2 + 1) * rate / size
     kept = (hertz >= 1000) & (hertz < 8000)
     spacings = np.arange(40, 200.5, 0.5)
     waves = np.exp(2j * np.pi * hertz[kept] / spacings[:, None])
-    if len(x) < 2 * size:
-        return 0.0
     depths = []
     for signal in (y, x):
         level = _db(_spectrogram(torch.from_numpy(signal), size, size // 4).mean(0)).numpy()
@@ -76,8 +75,14 @@ def _comb(y: NDArray[np.float32], x: NDArray[np.float32], rate: int) -> float:
     return float((depths[0] - depths[1]).max())
 
 
+def _comb_window(rate: int) -> int:
+    """Samples, about a sixth of a second: long enough to tell lines of 40 Hz apart. A clip needs two of them."""
+    return 1 << round(np.log2(0.17 * rate))
+
+
 def _spectrogram(x: Tensor, size: int, hop: int) -> Tensor:
-    """Power (frames, bins) of frames of `size` samples, every `hop`."""
+    """Power (frames, bins) of frames of `size` samples, every `hop`; what is shorter than a frame fills up with silence."""
+    x = torch.nn.functional.pad(x, (0, max(0, size - len(x))))
     spectrum = torch.stft(x, size, hop, window=torch.hann_window(size), return_complex=True)
     return spectrum.abs().square().T
 
