@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from av.error import FFmpegError
 from fsqcodec.checkpoints import find_model
 from fsqcodec.errors import FSQCodecError
 from fsqcodec.refine import EFFORT, PATIENCE
@@ -117,7 +118,7 @@ def _outcome(job: Job, cache: Path) -> dict[str, Any] | str:
             _originals.clear()
             _originals[job.clip] = read_original(job.clip)
         row = _measured(job, _originals[job.clip])
-    except (FSQCodecError, OSError, ValueError, RuntimeError) as error:
+    except (FSQCodecError, FFmpegError, OSError, ValueError, RuntimeError) as error:
         return " ".join(str(error).split())
     part = place.with_suffix(".part")
     part.write_text(json.dumps(row))
