@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Signal = NDArray[np.float32]
+_VISQOL_SECONDS = 0.8
+"""What ViSQOL needs to find a patch of speech in."""
 
 
 def si_sdr(estimate: Tensor, reference: Tensor) -> float:
@@ -42,16 +44,12 @@ def estoi(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None
     except ImportError:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "error", RuntimeWarning
-        )  # what is too short is told by a warning, and a figure that is none
+        # Too little to hear is told by a warning, and a figure that is none.
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
         try:
             return float(stoi(reference.numpy(), estimate.numpy(), sample_rate, extended=True))
-        except (RuntimeWarning, ValueError):
+        except (RuntimeWarning, np.exceptions.AxisError):
             return None
-
-
-_VISQOL_SECONDS = 0.8
 
 
 @cache
