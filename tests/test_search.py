@@ -17,6 +17,7 @@ from fsqcodec.errors import ModelError
 from fsqcodec.film import read_sound
 from fsqcodec.hearing.losses import ReconstructionLoss
 from fsqcodec.hearing.mel import mel_filters
+from fsqcodec.hearing.rumble import Rumble
 from fsqcodec.refine import EFFORT, automatic_effort
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +57,35 @@ def test_sound_gets_nearer_within_the_same_bitrate(codec: Codec, speech: np.ndar
     assert searched["disturbance"] < 0.95 * plain["disturbance"]
     assert searched["similarity"] < 0.95 * plain["similarity"]
     assert searched["mel"] < plain["mel"]
+
+
+def test_the_search_adds_no_rumble(codec: Codec, speech: np.ndarray) -> None:
+    x = speech[: 2 * 24000]
+    rumble, wanted = Rumble(24000), torch.from_numpy(x.copy()).view(2, -1)
+    plain, searched = (
+        float(rumble(torch.from_numpy(codec.decode(codec.encode(x, kbps=3, effort=effort))).view(2, -1), wanted).mean())
+        for effort in (0, 8)
+    )  # fmt: skip
+    assert searched < plain < 0.001  # 0.004 after a search that does not ask for it
+
+
+def test_rumble_is_what_is_louder_than_ever_below_all_voices(speech: np.ndarray) -> None:
+    x = torch.from_numpy(speech[:48000].copy())[None]
+    rumble = Rumble(24000)
+    assert rumble(x, x) == 0
+
+    def thump(hertz: float, amplitude: float, begin: float = 0.0) -> torch.Tensor:
+        first = round(begin * 24000)
+        y = x.clone()
+        burst = torch.sin(2 * torch.pi * hertz * torch.arange(4800) / 24000) * torch.hann_window(4800)
+        y[:, first : first + 4800] += amplitude * burst
+        return y
+
+    soft, loud = (float(rumble(thump(40, amplitude), x)) for amplitude in (0.02, 0.1))
+    assert 0 < soft < loud
+    assert rumble(thump(40, 0.1), thump(40, 0.1, begin=1.0)) < 0.05 * loud  # the original has one as loud
+    assert rumble(thump(400, 0.1), x) < 0.01 * loud
+    assert rumble(thump(40, 0.0001), x) == 0  # nobody hears it
 
 
 def test_a_search_is_repeatable_and_leaves_the_model_alone(codec: Codec, speech: np.ndarray) -> None:

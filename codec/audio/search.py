@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..exact import LOGIT_BITS
 from ..hearing.losses import ReconstructionLoss
+from ..hearing.rumble import Rumble
 from ..prior import Prior
 from ..slopes import rate_slopes
 from ..streaming import History
@@ -32,6 +33,8 @@ _WEIGHTS = {
     "harmonics": 2.0,
 }
 """Those of the training of `speech-24k`, but for more weight where the search would take a little from one measure to please the others."""
+_RUMBLE = 100.0
+"""Weight of what is louder below all voices than it ever was, which none of those terms hears."""
 _STEP = 0.025
 """Cells that a latent moves at most in a step."""
 _HOT, _COLD = 0.5, 0.1
@@ -60,7 +63,7 @@ class Search:
         self.cells = quantizer.levels ** passes.repeat_interleave(len(quantizer.group_levels), 1)
         """Of each channel's range, (T, D); 1 where no stage is written."""
         self._written = (torch.arange(self.stages) < kept[:, None])[None, ..., None]
-        self._terms = ReconstructionLoss(self.rate)
+        self._terms, self._rumble = ReconstructionLoss(self.rate), Rumble(self.rate)
         self._draws = draws
 
     def positions(self, latents: Tensor) -> Tensor:
@@ -127,8 +130,8 @@ class Search:
         pieces = max(1, round(len(target) / self.rate))
         length = len(target) // pieces
         y, x = (signal.flatten()[: pieces * length].view(pieces, length) for signal in (decoded, target))
-        terms = self._terms(y, x)
-        return torch.stack([_WEIGHTS[name] * term.mean() for name, term in terms.items()]).sum()
+        terms = {name: _WEIGHTS[name] * term for name, term in self._terms(y, x).items()}
+        return (sum(terms.values()) + _RUMBLE * self._rumble(y, x)).mean()
 
     def _digits(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Digits int64 (1, T, stages, d) of the nearest cells, and the prior's logits in nats."""

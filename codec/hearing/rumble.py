@@ -1,0 +1,47 @@
+"""Rumble and thumps: what a decoder adds below every voice, where the original never has anything as loud.
+
+Loss terms of bands and of waveforms hardly see it: there is nothing there to compare with, and its share of the error is
+small. Listeners with good headphones do, and PESQ (ITU-T P.862, 10.2.5) takes one loud moment in a band that is empty
+otherwise for the colour of the whole recording, which it then lays over the original.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .spectra import spectra
+
+_SECONDS = 0.032
+"""Length of a frame; a quarter of it is the hop."""
+_HIGHEST = 80.0
+"""Hz up to which there is rumble."""
+_FLOOR = 1e-5
+"""Of the mean power of the original's bins: what is not heard beside it."""
+_SILENCE = 3e-9
+"""Power of white noise at -85 dBFS."""
+
+
+class Rumble(nn.Module):
+    """By how much the lowest bins exceed their own loudest moment in the original, mean over frames of log10 of powers."""
+
+    hann: Tensor
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        size = 4 * round(_SECONDS * sample_rate / 4)
+        self.hop, self.bins = size // 4, int(_HIGHEST * size / sample_rate) + 1
+        hann = torch.hann_window(size)
+        self.register_buffer("hann", hann / hann.square().sum().sqrt(), persistent=False)
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Rumble (B,) of reconstruction y that original x does not have, float32 (B, N); 0 when they are equal."""
+        original = self._power(x)
+        floor = _FLOOR * original.mean((1, 2), keepdim=True) + _SILENCE
+        loudest = original[..., 1 : self.bins].amax(1, keepdim=True) + floor
+        low = self._power(y)[..., 1 : self.bins] + floor
+        return torch.log10(low / loudest).clamp(min=0).sum(-1).mean(-1)
+
+    def _power(self, x: Tensor) -> Tensor:
+        real, imag = spectra(x, self.hann, self.hop)
+        return real.square() + imag.square()
