@@ -327,6 +327,8 @@ def test_sources_have_weights_and_bad_files_are_left_out(tmp_path: Path) -> None
     assert crops.chances == pytest.approx([0.75, 1.0])
     assert len(lines) == 1
     assert "b.wav" in lines[0]
+    (tmp_path / "media" / "report.HTML").write_text("a report of ours")
+    assert "report.HTML" not in [file.name for file in list_media(str(tmp_path / "media"))]
     with pytest.raises(ConfigError, match="no such file or folder"):
         list_media(str(tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="none of the training sources"):

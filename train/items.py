@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from fsqcodec.errors import ConfigError, MediaError
 from fsqcodec.media import SOUND
 
-_NO_MEDIA = frozenset({".tsv", ".txt", ".md", ".json", ".csv"})
+_NO_MEDIA = frozenset({".csv", ".fsq", ".html", ".json", ".log", ".md", ".safetensors", ".svg", ".tsv", ".txt", ".yaml"})
+"""What lies about in folders of media; our own files and reports too."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _files(path: str, match: str, exclude: str) -> Iterator[tuple[Path, str]]:
             any(fnmatch.fnmatch(file.name, pattern) for pattern in patterns.split("|"))
             for patterns in (match, exclude)
         )
-        if wanted and not unwanted and file.suffix not in _NO_MEDIA and file.is_file():
+        if wanted and not unwanted and file.suffix.lower() not in _NO_MEDIA and file.is_file():
             count += 1
             yield file, str(PurePosixPath(file.relative_to(below) if below else file.name))
     if not count:
