@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from fsqcodec.errors import ConfigError, MediaError
 from fsqcodec.media import SOUND
 
-_NO_MEDIA = frozenset({".csv", ".fsq", ".html", ".json", ".log", ".md", ".safetensors", ".svg", ".tsv", ".txt", ".yaml"})
+_NO_MEDIA = frozenset(
+    {".csv", ".fsq", ".html", ".json", ".log", ".md", ".safetensors", ".svg", ".tsv", ".txt", ".yaml"}
+)
 """What lies about in folders of media; our own files and reports too."""
 
 
