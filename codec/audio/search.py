@@ -34,7 +34,7 @@ _WEIGHTS = {
 }
 """Those of the training of `speech-24k`, but for more weight where the search would take a little from one measure to please the others."""
 _RUMBLE = 100.0
-"""Weight of what is louder below all voices than it ever was, which none of those terms hears."""
+"""Weight of what is louder below all voices than it ever was, which those terms hardly hear."""
 _STEP = 0.025
 """Cells that a latent moves at most in a step."""
 _HOT, _COLD = 0.5, 0.1
