@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .spectra import spectra
+from .spectra import powers
 
 _SECONDS = 0.032
 """Length of a frame; frames overlap by half."""
@@ -53,7 +53,7 @@ class Disturbance(nn.Module):
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """Disturbance (B,) of reconstruction y against original x, float32 (B, N); 0 when they are equal."""
-        y_power, x_power = self._power(y), self._power(x)
+        y_power, x_power = (powers(signal, self.hann, self.window // 2) for signal in (y, x))
         level = (x_power @ self.speech).mean(1) / self.window * 2
         gain = 10 ** (_LISTENING_LEVEL / 10) / (level + _FULL_SCALE_FLOOR)
         scale = (gain / self.window * 2)[:, None, None]
@@ -67,10 +67,6 @@ class Disturbance(nn.Module):
         symmetric = span * (audible.square().mean(-1) + 1e-9).sqrt() * weight
         asymmetric = span * (audible * added).mean(-1) * weight
         return 0.1 * _moments(symmetric) + 0.0309 * _moments(asymmetric)
-
-    def _power(self, x: Tensor) -> Tensor:
-        real, imag = spectra(x, self.hann, self.window // 2)
-        return real.square() + imag.square()
 
     def _loudness(self, excitation: Tensor) -> Tensor:
         """Sone a Bark, up to a factor (Zwicker and Fastl 1999, equation 8.7)."""

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from .disturbance import Disturbance
 from .mel import mel_filters
 from .similarity import Similarity
-from .spectra import spectra, surroundings
+from .spectra import emphasise, spectra, surroundings
 
 _RESOLUTIONS = ((512, 128, 64), (1024, 256, 128), (2048, 512, 256))
 """Window and hop in samples, and mel bands. Bands grow with the window: as many as are never empty, so that
 the longest window tells harmonics apart up to 4 kHz."""
 
 
+_EMPHASIS = 0.9
 _FLOOR = 3e-9
 """Power of white noise at -85 dBFS."""
 
@@ -66,7 +67,8 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
         """The terms (B,) of reconstruction y and original x, float32 (B, N), N at least 2048."""
-        waveform = (_error_ratio(y, x) + _error_ratio(_emphasise(y), _emphasise(x))) / 2
+        waveform = _error_ratio(y, x)
+        waveform = (waveform + _error_ratio(emphasise(y, _EMPHASIS), emphasise(x, _EMPHASIS))) / 2
         mel, spectrum, loudness = (y.new_zeros(len(y)) for _ in range(3))
         for window, hop, _ in _RESOLUTIONS:
             filters = getattr(self, f"mel{window}")
@@ -96,10 +98,6 @@ class ReconstructionLoss(nn.Module):
         """log10 of the lines of a spectrum over what is around them."""
         voiced = power[..., : len(self.around)]
         return torch.log10(voiced / (voiced @ self.around + _FLOOR) + _VALLEY)
-
-
-def _emphasise(x: Tensor) -> Tensor:
-    return x[:, 1:] - 0.9 * x[:, :-1]
 
 
 def _error_ratio(y: Tensor, x: Tensor) -> Tensor:

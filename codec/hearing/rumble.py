@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .spectra import spectra
+from .spectra import emphasise, powers
 
 _SECONDS = 0.032
 """Length of a frame; a quarter of it is the hop."""
@@ -45,5 +45,4 @@ class Rumble(nn.Module):
         return torch.log10(low / loudest).clamp(min=0).sum(-1).mean(-1)
 
     def _power(self, x: Tensor) -> Tensor:
-        real, imag = spectra(x[:, 1:] - _EMPHASIS * x[:, :-1], self.hann, self.hop)
-        return real.square() + imag.square()
+        return powers(emphasise(x, _EMPHASIS), self.hann, self.hop)

@@ -35,6 +35,17 @@ def spectra(x: Tensor, window: Tensor, hop: int) -> tuple[Tensor, Tensor]:
     return real, imag
 
 
+def powers(x: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Powers float32 (B, T, W // 2 + 1) of `spectra`."""
+    real, imag = spectra(x, window, hop)
+    return real.square() + imag.square()
+
+
+def emphasise(x: Tensor, share: float) -> Tensor:
+    """Samples (B, N) less `share` of the ones before them, (B, N - 1): highs come out, lows go back."""
+    return x[:, 1:] - share * x[:, :-1]
+
+
 class _Spectra(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: Tensor, hop: int) -> tuple[Tensor, Tensor]:
