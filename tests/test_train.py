@@ -446,3 +446,12 @@ def test_rooms_and_backgrounds_keep_the_voice(tmp_path: Path) -> None:
         assert torch.isfinite(place_in_room(voice, 24000, rng)).all()
     assert torch.equal(put_behind(torch.zeros(100), noise(100, rng), rng), torch.zeros(100))
     assert all(torch.isfinite(x).all() and x.abs().max() <= 1 for x in (*behind, *room))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_recorded_steps_learn_like_others(recipe: Path, tmp_path: Path) -> None:
+    for name, recorded in (("replayed", "true"), ("launched", "false")):
+        _trainer(recipe, f"out={tmp_path / name}", f"cuda_graphs={recorded}", "loss.rate=2").run()
+    replayed, launched = (_losses(tmp_path / name) for name in ("replayed", "launched"))
+    assert replayed.keys() == launched.keys()
+    assert all(replayed[s] == pytest.approx(launched[s], rel=0.02, abs=0.02) for s in replayed)

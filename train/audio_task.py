@@ -67,6 +67,10 @@ class AudioTask:
     def begin(self, beside: dict[str, Any], progress: float) -> None:
         """Nothing changes between steps."""
 
+    def steady(self, progress: float) -> bool:
+        """Once rounding has begun; not with a discriminator, which draws the parts of crops that it looks at."""
+        return progress >= self.config.optim.no_quantizer and "adversary" not in self.beside
+
     def loss(
         self, model: Any, beside: dict[str, Any], batch: dict[str, Tensor], weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -92,7 +96,7 @@ class AudioTask:
         return sum(own.values(), loss), {"loss": loss, **terms, **own}
 
     def _rate(
-        self, prior: Any, tokens: Tensor, z: Tensor, stages: Tensor, weight: float, factor: float
+        self, prior: Any, tokens: Tensor, z: Tensor, stages: Tensor, weight: Tensor, factor: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Bits a digit, the prior's loss; and λ times them, the encoder's.
 

@@ -123,6 +123,8 @@ class RunConfig:
     """CPU threads of each process; torch's choice when 0."""
     mixed_precision: str = "auto"
     """`bf16`, `no`, or `auto`: bf16 where the GPU or the processor has instructions for it (AVX512-BF16, AMX, Arm's)."""
+    cuda_graphs: bool = True
+    """Record the steps of audio models on one NVIDIA GPU and replay them."""
 
 
 @dataclass(kw_only=True)
@@ -256,7 +258,7 @@ def _build(kind: Any, values: Any, where: str) -> Any:
     return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
 
 
-_MEANT = {int: "a whole number", float: "a number", str: "a text"}
+_MEANT = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _PAIR = "a list of two numbers, or one for both"
 
 
@@ -270,6 +272,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is str and value is None:  # `validate=` and nothing behind it
         return ""
     try:
+        if hint is bool and not isinstance(value, bool):
+            raise ValueError
         if getattr(hint, "__origin__", None) is tuple:
             low, high = value if isinstance(value, list) else (value, value)
             return float(low), float(high)

@@ -31,9 +31,10 @@ from .config import OptimConfig, TrainConfig, VisualTrainConfig
 from .data import Numbers
 from .muon import Muon, hidden_matrices
 from .precision import settle_precision
+from .recorded import Recorded
 
-Weigh = Callable[[tuple[float, float]], float]
-"""Value of a setting that changes over the run, now."""
+Weigh = Callable[[tuple[float, float]], Tensor]
+"""Value of a setting that changes over the run, now: float32 ()."""
 
 
 class Judge(Protocol):
@@ -69,6 +70,9 @@ class Task(Protocol):
 
     def begin(self, beside: dict[str, Any], progress: float) -> None:
         """Called before every step with the bare networks that are trained alongside."""
+
+    def steady(self, progress: float) -> bool:
+        """Whether every step from now on does the same with tensors of the same shapes, and can be recorded."""
 
     def judge(self) -> Judge | None:
         """Validation, if any is configured."""
@@ -106,7 +110,7 @@ class Trainer:
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # else several processes without a GPU do not find each other
             mixed_precision=config.mixed_precision,
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
             step_scheduler_with_optimizer=False,
         )
         self.config, self.main = config, self.accelerator.is_main_process
@@ -115,6 +119,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         with self.accelerator.main_process_first():
             self.task = task_of(config, self.accelerator.device, self.notify)
+        device = self.accelerator.device
+        self.rate, self.share = torch.zeros(2, device=device).unbind()
+        """Learning rate, and how far changing weights are on their way: in tensors, for what is recorded."""
         self.model, *self.optimizers = self.accelerator.prepare(self.task.model, *self._optimizers())
         self.beside = {name: self.accelerator.prepare(net) for name, net in self.task.beside.items()}
         self.ema = AveragedModel(self._bare(), multi_avg_fn=_averager(optim.ema), use_buffers=False)
@@ -125,6 +132,11 @@ class Trainer:
         """What made the model that this run starts from."""
         if (self.out / "last.pt").exists():
             self._resume()
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = self.rate
+        self._recorded = (Recorded(self._differentiate), Recorded(self._move))
+        self._terms: list[str] = []
+        """Names of what `_differentiate` returns."""
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon for the hidden matrices of the codec's networks, AdamW for all else."""
@@ -138,7 +150,13 @@ class Trainer:
         ]
         fast = torch.bfloat16 if self.config.mixed_precision == "bf16" else torch.float32
         return [
-            torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True),
+            torch.optim.AdamW(
+                groups,
+                lr=optim.lr,
+                betas=optim.betas,
+                fused=True,
+                capturable=self.accelerator.device.type == "cuda",
+            ),
             Muon(hidden, optim.lr, optim.momentum, optim.weight_decay, fast),
         ]
 
@@ -199,32 +217,53 @@ class Trainer:
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimizer step; a step whose gradient is not finite changes nothing but the count of them."""
-        optim, progress = self.config.optim, self.step / self.config.optim.steps
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = learning_rate(self.step, optim)
+        progress = self.step / self.config.optim.steps
+        self.rate.fill_(learning_rate(self.step, self.config.optim))
+        self.share.fill_(min(1.0, progress / 0.7))
         self.task.begin(self._bare_beside(), progress)
-        with self.accelerator.autocast():
-            loss, terms = self.task.loss(self.model, self.beside, batch, self._weigh, progress)
-        self.accelerator.backward(loss)
-        norms = [
-            float(self.accelerator.clip_grad_norm_(part.parameters(), optim.clip) or 0.0)
-            for part in (self.model, *self.beside.values())
-        ]
-        if math.isfinite(sum(norms)):
-            for optimizer in self.optimizers:
-                optimizer.step()
+        differentiate, move = (
+            self._recorded if self._may_record(progress) else (self._differentiate, self._move)
+        )
+        names, values = self._terms, differentiate(batch)
+        assert values is not None
+        found = dict(zip(names, self.accelerator.reduce(values, "mean").tolist(), strict=True))
+        if math.isfinite(sum(found[name] for name in names if name.startswith("gradient"))):
+            move({})
             self.ema.update_parameters(self._bare())
         else:
             self.skipped += 1
+        self.step += 1
+        return found
+
+    def _may_record(self, progress: float) -> bool:
+        alone = self.accelerator.device.type == "cuda" and self.accelerator.num_processes == 1
+        return alone and self.config.cuda_graphs and self.task.steady(progress)
+
+    def _differentiate(self, batch: dict[str, Tensor]) -> Tensor:
+        """Gradients of a batch, clipped; terms of the loss and norms of the gradients, float32 (n,), named by `_terms`."""
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        self.step += 1
-        values = self.accelerator.reduce(torch.stack([term.detach() for term in terms.values()]), "mean")
-        return dict(zip(terms, values.tolist(), strict=True)) | {"gradient": norms[0]}
+        with self.accelerator.autocast():
+            loss, terms = self.task.loss(
+                self.model, self.beside, batch, self._weigh, self.step / self.config.optim.steps
+            )
+        self.accelerator.backward(loss)
+        parts = {"gradient": self.model} | {f"gradient_{name}": net for name, net in self.beside.items()}
+        for name, part in parts.items():
+            terms[name] = self.accelerator.clip_grad_norm_(part.parameters(), self.config.optim.clip)
+        self._terms[:] = terms
+        return torch.stack(
+            [torch.as_tensor(term, dtype=torch.float32, device=loss.device) for term in terms.values()]
+        ).detach()
 
-    def _weigh(self, ends: tuple[float, float]) -> float:
+    def _move(self, _: dict[str, Tensor]) -> None:
+        """Apply the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def _weigh(self, ends: tuple[float, float]) -> Tensor:
         """A setting's first value at the first step, its last from 70 % of the steps on, linear in between."""
-        return float(ends[0] + (ends[1] - ends[0]) * min(1.0, self.step / self.config.optim.steps / 0.7))
+        return ends[0] + (ends[1] - ends[0]) * self.share
 
     def run(self, progress: Callable[[int, int, dict[str, float]], None] | None = None) -> None:
         """Train to the end of the configured steps; `progress(step, steps, values)` after every step."""
@@ -234,7 +273,7 @@ class Trainer:
             DataLoader(
                 self.task.data, optim.batch, sampler=numbers, num_workers=config.data.workers,
                 persistent_workers=False, prefetch_factor=8 if config.data.workers else None,
-                worker_init_fn=_prepare_worker,
+                worker_init_fn=_prepare_worker, pin_memory=self.accelerator.device.type == "cuda",
             )
         )  # fmt: skip
         writer = SummaryWriter(str(self.out)) if self.main else None

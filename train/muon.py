@@ -57,14 +57,14 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         matrices: parameters (m, n).
-        lr: learning rate.
+        lr: learning rate; a tensor () where it changes between steps that are recorded.
         momentum: share that is kept of the gradients before (Nesterov's).
         weight_decay: as of AdamW.
         dtype: what products are computed in.
     """
 
     def __init__(
-        self, matrices: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float,
+        self, matrices: Iterable[nn.Parameter], lr: float | Tensor, momentum: float, weight_decay: float,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:  # fmt: skip
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
@@ -97,4 +97,4 @@ class Muon(torch.optim.Optimizer):
                 dist.all_reduce(changes)
             for matrix, place in zip(matrices, places, strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(place, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
+                matrix.sub_(place.float() * (0.2 * group["lr"] * max(matrix.shape) ** 0.5))

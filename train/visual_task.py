@@ -58,6 +58,10 @@ class VisualTask:
         if progress >= self.config.quantize_from:
             beside["prior"].quantize()
 
+    def steady(self, progress: float) -> bool:
+        """Never: pictures and clips take turns."""
+        return False
+
     def loss(
         self, model: Any, beside: dict[str, Any], batch: dict[str, Tensor], weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:

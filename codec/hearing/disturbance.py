@@ -61,7 +61,7 @@ class Disturbance(nn.Module):
         y_loud, x_loud = self._loudness(y_bands), self._loudness(x_bands)
         audible = ((y_loud - x_loud).abs() - 0.25 * torch.minimum(y_loud, x_loud)).clamp(min=0)
         added = ((y_bands + 50) / (x_bands + 50)).detach() ** 1.2
-        added = torch.where(added < 3, 0.0, added.clamp(max=12))
+        added = added.clamp(max=12) * (added >= 3)
         weight = ((x_bands.sum(-1) + 1e5) / 1e7) ** -0.04
         span = _BARK_STEP * audible.shape[-1]
         symmetric = span * (audible.square().mean(-1) + 1e-9).sqrt() * weight
