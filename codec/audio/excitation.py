@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..hearing.spectra import surroundings
-from .layers import magnitude
+from .layers import from_spectrum, magnitude, to_spectrum
 
 _ROWS = 127
 """Of the table of phases, one for each latent frame; a prime."""
@@ -64,8 +64,8 @@ class Excitation(nn.Module):
             self.shares.weight.zero_()
             self.shares.bias[:bins] = ((limit - 250 - hertz) / 50).clamp(-6, 6)
             self.shares.bias[bins:] = 1.0
-        bands = [_ramp(hertz - low) * _ramp(high - hertz) for low, high in _SOURCES]
-        self.register_buffer("bands", torch.stack(bands), persistent=False)
+        bands = torch.stack([_ramp(hertz - low) * _ramp(high - hertz) for low, high in _SOURCES])
+        self.register_buffer("bands", bands[:, hertz < _SOURCES[-1][1] + _SLOPE], persistent=False)
         self.register_buffer("middle", 1.0 - 2 * (torch.arange(bins) % 2), persistent=False)
         self.register_buffer("level", surroundings(hertz, _REACH), persistent=False)
         self.register_buffer("reach", _ramp(limit - hertz), persistent=False)
@@ -99,11 +99,11 @@ class Excitation(nn.Module):
 
     def _harmonics(self, real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary parts (B, T, bins) of the rectified low bands of a spectrum, levelled."""
-        low = torch.complex(real[..., None, :] * self.bands, imag[..., None, :] * self.bands)
-        rectified = torch.fft.irfft(low, n=self.window).abs()
-        found = torch.fft.rfft(rectified - rectified.mean(-1, keepdim=True))
+        low_real, low_imag = (part[..., None, : self.bands.shape[1]] * self.bands for part in (real, imag))
+        rectified = from_spectrum(low_real, low_imag, self.window).abs()
+        x, y = to_spectrum(rectified - rectified.mean(-1, keepdim=True))
         # Time counts from the middle of the frame, where a network puts its pulse: that is then no shift around the window.
-        x, y = self._levelled(found.real * self.middle, found.imag * self.middle)
+        x, y = self._levelled(x * self.middle, y * self.middle)
         return self._levelled(x.sum(-2), y.sum(-2))
 
     def _levelled(self, real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
