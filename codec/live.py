@@ -55,7 +55,7 @@ def open_packet(codec: Codec, data: bytes) -> tuple[int, NDArray[np.int32]]:
 
 
 _REPAIRED = 10
-"""Latent frames of a gap at most that are gone through again: the networks hardly remember more."""
+"""Latent frames of a gap at most that are gone through again."""
 
 
 class Encoder:
@@ -136,7 +136,7 @@ class Decoder:
     """Packets in, in any order and with gaps; samples out.
 
     What is lost is made up: the last latents are repeated, ever softer. When the next packet comes the networks go through
-    the gap again, unheard, from both sides: half of it like the frame before, half like the one behind.
+    the gap again, unheard, with what was there before it, backwards.
 
     Args:
         codec: the model that the packets were made with.
@@ -153,7 +153,8 @@ class Decoder:
         self._stream.reset()
         self._next: int | None = None
         self._waiting: dict[int, NDArray[np.int32]] = {}
-        self._last: NDArray[np.int32] | None = None
+        self._recent: NDArray[np.int32] | None = None
+        """The last frames that came, at most `_REPAIRED`."""
         self._run = 0
         self._before: Any = None
         """State of the networks before the gap."""
@@ -208,14 +209,14 @@ class Decoder:
         return np.concatenate(out)
 
     def _decode(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        if self._run and self._last is not None:
-            # What was made up would be heard for 100 ms more: the networks remember it.
+        recent = self._recent
+        if recent is None or recent.shape[1] != tokens.shape[1]:
+            recent = tokens[:0]
+        if self._run:
+            # What was made up would be heard for longer: the networks remember it.
             self._stream.set_state(self._before)
-            gap = min(self._run, _REPAIRED)
-            before, behind = self._last.repeat(gap // 2, 0), tokens[:1].repeat(gap - gap // 2, 0)
-            self._stream.push(before)
-            self._stream.push(behind)
-        self._last, self._run = tokens[-1:], 0
+            self._stream.push(recent[::-1][: self._run])
+        self._recent, self._run = np.concatenate([recent, tokens])[-_REPAIRED:], 0
         self.received.decoded += len(tokens)
         return self._stream.push(tokens)
 
@@ -225,7 +226,7 @@ class Decoder:
             self._before = copy.deepcopy(self._stream.state())
         for _ in range(frames):
             gain = fade(self._run)
-            tokens = np.zeros((1, 0), np.int32) if self._last is None or not gain else self._last
+            tokens = np.zeros((1, 0), np.int32) if self._recent is None or not gain else self._recent[-1:]
             out.append(self._stream.push(tokens) * gain)
             self._run += 1
             self.received.concealed += 1
@@ -233,11 +234,11 @@ class Decoder:
 
     def snapshot(self) -> Any:
         """The state now, for `restore`."""
-        kept = (self._next, self._waiting, self._last, self._run, self._before, self.received)
+        kept = (self._next, self._waiting, self._recent, self._run, self._before, self.received)
         return copy.deepcopy((self._stream.state(), kept))
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
         stream, kept = copy.deepcopy(state)
         self._stream.set_state(stream)
-        self._next, self._waiting, self._last, self._run, self._before, self.received = kept
+        self._next, self._waiting, self._recent, self._run, self._before, self.received = kept

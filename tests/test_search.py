@@ -66,7 +66,7 @@ def test_the_search_adds_no_rumble(codec: Codec, speech: np.ndarray) -> None:
         float(rumble(torch.from_numpy(codec.decode(codec.encode(x, kbps=3, effort=effort))).view(2, -1), wanted).mean())
         for effort in (0, 8)
     )  # fmt: skip
-    assert searched < plain < 0.001  # 0.0026 after a search that does not ask for it
+    assert searched < plain / 10  # 0.8 of it after a search that does not ask for it
 
 
 def test_rumble_is_what_is_louder_than_ever_below_all_voices(speech: np.ndarray) -> None:
