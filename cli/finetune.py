@@ -22,7 +22,7 @@ def finetune(
             "--full: the encoder too, and a new prior; older files need the older model.",
         ),
     ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of 8 seconds of sound.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of 8 crops of a second.")] = 1500,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 3e-4,
     held_out: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of the files that is kept to judge by.")

@@ -42,7 +42,6 @@ class Settings:
     """Encoder too: another meaning of tokens, and a prior fitted anew."""
     steps: int = 1500
     batch: int = 8
-    """Seconds of sound in a step."""
     lr: float = 3e-4
     share: float = 0.1
     """Share of the files that is held out."""
@@ -80,7 +79,7 @@ class Finetune:
         self.files, self.held = split(files, settings.share)
         self.folder = settings.out.with_suffix(".run")
         self.made_by = read_metadata(find_model(settings.model)).get("train", {}).get("config", {})
-        """Configuration of the run that made the model, if it says: whatever it was trained for stays the aim."""
+        """Configuration of the run that made the model, if it says."""
         self.trainer = Trainer(self._config(), notify)
         self.notify = self.trainer.notify
         self.hours = float(self.trainer.task.facts["audio_hours"])
@@ -88,25 +87,24 @@ class Finetune:
     def _data(self) -> DataConfig:
         return DataConfig(
             [Source(str(file)) for file in self.files],
-            crop=float(self.made_by.get("data", {}).get("crop", 1.0)),
             cache=str(self.folder / "cache"),
             workers=self.settings.workers,
         )
 
     def _loss(self) -> LossConfig:
-        """The last weights of the run that made the model, those of a finished run from scratch where it tells none."""
+        """A full tuning shares bits out as the run that made the model did. A decoder alone does better with the defaults."""
+        if not self.settings.full:
+            return LossConfig().settled()
         made_by = self.made_by.get("loss", {})
         known = {f.name: tuple(made_by[f.name]) for f in fields(LossConfig) if f.name in made_by}
         loss = LossConfig(**{"rate": (2.0, 2.0), "rate_all": (0.6, 0.6)} | known).settled()
-        off = {"adversarial", "features"} | ({"rate"} if not self.settings.full else set())
-        return replace(loss, **dict.fromkeys(off, (0.0, 0.0)))
+        return replace(loss, adversarial=(0.0, 0.0), features=(0.0, 0.0))
 
     def _config(self) -> TrainConfig:
-        s, data = self.settings, self._data()
-        batch = max(1, round(s.batch / data.crop))
+        s = self.settings
         return TrainConfig(
-            out=str(self.folder), data=data, init=s.model, parts="all" if s.full else "decoder", seed=s.seed, loss=self._loss(),
-            optim=OptimConfig(s.steps, batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
+            out=str(self.folder), data=self._data(), init=s.model, parts="all" if s.full else "decoder", seed=s.seed,
+            loss=self._loss(), optim=OptimConfig(s.steps, s.batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
             threads=s.threads, mixed_precision=s.mixed_precision, validate_every=s.steps + 1,
         )  # fmt: skip
 
