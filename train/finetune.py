@@ -78,8 +78,6 @@ class Finetune:
         files = sorted({file for place in settings.media for file in list_media(place)})
         self.files, self.held = split(files, settings.share)
         self.folder = settings.out.with_suffix(".run")
-        self.made_by = read_metadata(find_model(settings.model)).get("train", {}).get("config", {})
-        """Configuration of the run that made the model, if it says."""
         self.trainer = Trainer(self._config(), notify)
         self.notify = self.trainer.notify
         self.hours = float(self.trainer.task.facts["audio_hours"])
@@ -95,7 +93,8 @@ class Finetune:
         """A full tuning shares bits out as the run that made the model did. A decoder alone does better with the defaults."""
         if not self.settings.full:
             return LossConfig().settled()
-        made_by = self.made_by.get("loss", {})
+        metadata = read_metadata(find_model(self.settings.model))
+        made_by = metadata.get("train", {}).get("config", {}).get("loss", {})
         known = {f.name: tuple(made_by[f.name]) for f in fields(LossConfig) if f.name in made_by}
         loss = LossConfig(**{"rate": (2.0, 2.0), "rate_all": (0.6, 0.6)} | known).settled()
         return replace(loss, adversarial=(0.0, 0.0), features=(0.0, 0.0))

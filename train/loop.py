@@ -119,8 +119,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         with self.accelerator.main_process_first():
             self.task = task_of(config, self.accelerator.device, self.notify)
-        device = self.accelerator.device
-        self.rate, self.share = torch.zeros(2, device=device).unbind()
+        self.gpu = self.accelerator.device.type == "cuda"
+        self.rate, self.share = torch.zeros(2, device=self.accelerator.device).unbind()
         """Learning rate, and how far changing weights are on their way: in tensors, for what is recorded."""
         self.model, *self.optimizers = self.accelerator.prepare(self.task.model, *self._optimizers())
         self.beside = {name: self.accelerator.prepare(net) for name, net in self.task.beside.items()}
@@ -155,7 +155,7 @@ class Trainer:
                 lr=optim.lr,
                 betas=optim.betas,
                 fused=True,
-                capturable=self.accelerator.device.type == "cuda",
+                capturable=self.gpu,
             ),
             Muon(hidden, optim.lr, optim.momentum, optim.weight_decay, fast),
         ]
@@ -217,7 +217,7 @@ class Trainer:
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimizer step; a step whose gradient is not finite changes nothing but the count of them."""
-        progress = self.step / self.config.optim.steps
+        progress = self._progress
         self.rate.fill_(learning_rate(self.step, self.config.optim))
         self.share.fill_(min(1.0, progress / 0.7))
         self.task.begin(self._bare_beside(), progress)
@@ -235,8 +235,13 @@ class Trainer:
         self.step += 1
         return found
 
+    @property
+    def _progress(self) -> float:
+        """Share of the steps that are done."""
+        return self.step / self.config.optim.steps
+
     def _may_record(self, progress: float) -> bool:
-        alone = self.accelerator.device.type == "cuda" and self.accelerator.num_processes == 1
+        alone = self.gpu and self.accelerator.num_processes == 1
         return alone and self.config.cuda_graphs and self.task.steady(progress)
 
     def _differentiate(self, batch: dict[str, Tensor]) -> Tensor:
@@ -244,9 +249,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         with self.accelerator.autocast():
-            loss, terms = self.task.loss(
-                self.model, self.beside, batch, self._weigh, self.step / self.config.optim.steps
-            )
+            loss, terms = self.task.loss(self.model, self.beside, batch, self._weigh, self._progress)
         self.accelerator.backward(loss)
         parts = {"gradient": self.model} | {f"gradient_{name}": net for name, net in self.beside.items()}
         for name, part in parts.items():
@@ -273,7 +276,7 @@ class Trainer:
             DataLoader(
                 self.task.data, optim.batch, sampler=numbers, num_workers=config.data.workers,
                 persistent_workers=False, prefetch_factor=8 if config.data.workers else None,
-                worker_init_fn=_prepare_worker, pin_memory=self.accelerator.device.type == "cuda",
+                worker_init_fn=_prepare_worker, pin_memory=self.gpu,
             )
         )  # fmt: skip
         writer = SummaryWriter(str(self.out)) if self.main else None

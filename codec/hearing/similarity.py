@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .spectra import spectra
+from .spectra import powers
 
 _SECONDS = 0.08
 """Length of a frame; a quarter of it is the hop."""
@@ -69,6 +69,4 @@ class Similarity(nn.Module):
 
     def _levels(self, x: Tensor) -> Tensor:
         """Half decibels (B, T, bands)."""
-        real, imag = spectra(x, self.hann, self.hop)
-        power = (real.square() + imag.square()) @ self.bands
-        return 5 * torch.log10(power + _FLOOR)
+        return 5 * torch.log10(powers(x, self.hann, self.hop) @ self.bands + _FLOOR)
