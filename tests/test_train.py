@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,13 +18,14 @@ import psutil
 import pytest
 import torch
 from conftest import SPEECH
+from fsqcodec.audio.layers import Block
 from fsqcodec.checkpoints import load_visual
 from fsqcodec.errors import ConfigError
 from fsqcodec.hearing.losses import ReconstructionLoss
 from fsqcodec.hearing.spectra import spectra
 from fsqcodec.train.augment import noise, place_in_room, put_behind
 from fsqcodec.train.config import DataConfig, Source, load_config
-from fsqcodec.train.data import Crops
+from fsqcodec.train.data import Crops, with_gaps
 from fsqcodec.train.donor import take_fitting
 from fsqcodec.train.items import list_media
 from fsqcodec.train.loop import Trainer, learning_rate
@@ -446,6 +448,60 @@ def test_rooms_and_backgrounds_keep_the_voice(tmp_path: Path) -> None:
         assert torch.isfinite(place_in_room(voice, 24000, rng)).all()
     assert torch.equal(put_behind(torch.zeros(100), noise(100, rng), rng), torch.zeros(100))
     assert all(torch.isfinite(x).all() and x.abs().max() <= 1 for x in (*behind, *room))
+
+
+def test_decoders_see_what_was_before_a_gap_in_its_place() -> None:
+    rng = np.random.default_rng(1)
+    gaps = [with_gaps(100, rng) for _ in range(50)]
+    for frames in gaps:
+        assert frames.shape == (100,)
+        assert frames[0] == 0
+        assert (frames <= np.arange(100)).all()
+        lost = frames != np.arange(100)
+        assert not lost[frames].any()  # only what came is seen
+    assert 0.05 < np.mean([(frames != np.arange(100)).mean() for frames in gaps]) < 0.25
+    run = np.flatnonzero(np.diff(gaps[0]) < 0)
+    assert len(run)  # backwards
+
+
+def test_crops_lose_packets_where_asked(tmp_path: Path, recipe: Path) -> None:
+    config = DataConfig([Source(str(SPEECH))], cache=str(tmp_path), lost=0.5)
+    crops = Crops(config, 24000, 48000, 4, 0.0, 3, frame=480)
+    lost = [bool((crops[i]["frames"] != torch.arange(100)).any()) for i in range(20)]
+    assert 2 < sum(lost) < 18
+    trainer = _trainer(recipe, "data.lost=0.5")
+    trainer.run()
+    assert trainer.skipped == 0
+
+
+def test_decoders_trained_with_gaps_decode_other_frames(recipe: Path) -> None:
+    model = _trainer(recipe).task.model
+    x, stages = torch.randn(2, 10 * model.config.frame) * 0.1, torch.tensor([model.quantizer.stages] * 2)
+    frames = torch.arange(10).expand(2, -1).clone()
+    frames[1, 6:8] = torch.tensor([5, 4])
+    with torch.no_grad():
+        (plain, *tokens), (lossy, *same) = model(x, stages), model(x, stages, True, frames)
+    assert torch.equal(tokens[0], same[0])  # what is sent is the same
+    assert torch.allclose(plain[0], lossy[0], atol=1e-6)
+    assert not torch.allclose(plain[1], lossy[1], atol=1e-4)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="compiling needs a C++ compiler")
+def test_compiled_blocks_learn_like_others() -> None:
+    torch.manual_seed(0)
+    block, x = Block(16, 7, 3), torch.randn(2, 12, 16)
+    block(x).square().sum().backward()
+    wanted = [block(x).detach(), *(p.grad.clone() for p in block.parameters())]
+    block.zero_grad()
+    block.compile(dynamic=False)
+    y = block(x)
+    y.square().sum().backward()
+    found = [y.detach(), *(p.grad for p in block.parameters())]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, wanted, strict=True))
+
+
+def test_yaml_may_say_no(recipe: Path) -> None:
+    assert load_config(recipe, ["mixed_precision=no"]).mixed_precision == "no"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fsqcodec.audio.layers import Block
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.checkpoints import Loaded, load_model, round_matrices, save_model
 from fsqcodec.errors import ConfigError
-from fsqcodec.hearing.losses import ReconstructionLoss
+from fsqcodec.hearing.losses import Bands, Harmonics, ReconstructionLoss
 from fsqcodec.packets import STAGES_PER_LAYER
 from fsqcodec.tables import StaticTables
 from safetensors.torch import load_file
@@ -54,6 +55,7 @@ class AudioTask:
             config.optim.dropout,
             config.seed,
             notify,
+            shape.frame,
         )
         self.per_item = samples / shape.sample_rate
         self.facts = {"audio_hours": round(self.crops.seconds / 3600, 4)}
@@ -63,6 +65,10 @@ class AudioTask:
             self.beside["adversary"] = adversary = SpectrumDiscriminator()
             if config.adversary:
                 adversary.load_state_dict(load_file(config.adversary))
+        if config.compiled:
+            for part in (*self.model.modules(), *self.terms.modules()):
+                if isinstance(part, Block | Bands | Harmonics):
+                    part.compile(dynamic=False)
 
     def begin(self, beside: dict[str, Any], progress: float) -> None:
         """Nothing changes between steps."""
@@ -79,7 +85,8 @@ class AudioTask:
             field.name: weigh(getattr(self.config.loss, field.name)) for field in fields(self.config.loss)
         }
         audio, stages = batch["audio"], batch["stages"]
-        y, tokens, z = model(audio, stages, quantize=progress >= self.config.optim.no_quantizer)
+        rounding = progress >= self.config.optim.no_quantizer
+        y, tokens, z = model(audio, stages, rounding, batch.get("frames"))
         own: dict[str, Tensor] = {}
         pressure = y.new_zeros(())
         if "prior" in beside:

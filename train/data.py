@@ -28,6 +28,8 @@ from .items import Item, list_items
 
 # Pitch and tempo together, as resampling by small ratios: -3 … +3 semitones.
 _PITCH_RATIOS = [(6, 5), (9, 8), (16, 15), (15, 16), (8, 9), (5, 6)]
+_APART, _LONGEST = 25, 3
+"""Latent frames to a gap in crops that lose packets, and the most packets of two frames that are lost in a row."""
 
 
 def decode_cached(item: Item, sample_rate: int, cache: Path) -> NDArray[np.int16]:
@@ -50,6 +52,9 @@ def decode_cached(item: Item, sample_rate: int, cache: Path) -> NDArray[np.int16
 class Crops(Dataset[dict[str, Tensor]]):
     """Random augmented crops; item i is `{"audio": float32 (samples,), "stages": int64 ()}`.
 
+    Where packets get lost (`config.lost`), also `"frames"`, int64 (samples // frame,): the latent frame that the decoder
+    sees in place of each, as in `fsqcodec.live`.
+
     Args:
         config: sources and augmentation.
         sample_rate: Hz of the model.
@@ -57,13 +62,14 @@ class Crops(Dataset[dict[str, Tensor]]):
         stages: stages of the quantizer; `dropout` of the crops ask for fewer of them.
         seed: of everything random here.
         notify: called with a line about each file that cannot be read (it is left out).
+        frame: samples of a latent frame.
     """
 
     def __init__(
         self, config: DataConfig, sample_rate: int, samples: int, stages: int, dropout: float, seed: int,
-        notify: Any = print,
+        notify: Any = print, frame: int = 480,
     ) -> None:  # fmt: skip
-        self.config, self.sample_rate, self.samples = config, sample_rate, samples
+        self.config, self.sample_rate, self.samples, self.frame = config, sample_rate, samples, frame
         self.stages, self.dropout, self.seed = stages, dropout, seed
         self.clips: list[NDArray[np.int16]] = []
         weights: list[float] = []
@@ -106,7 +112,12 @@ class Crops(Dataset[dict[str, Tensor]]):
         audio = audio / audio.abs().max().clamp(min=1.0)
         few = math.ceil(self.stages * (1 - rng.random()))
         stages = few if rng.random() < self.dropout else self.stages
-        return {"audio": audio, "stages": torch.tensor(stages)}
+        item = {"audio": audio, "stages": torch.tensor(stages)}
+        if self.config.lost:
+            count = self.samples // self.frame
+            lossy = rng.random() < self.config.lost
+            item["frames"] = torch.from_numpy(with_gaps(count, rng) if lossy else np.arange(count))
+        return item
 
     def _background(self, rng: np.random.Generator) -> Tensor:
         """A piece of one of the backgrounds, or noise: half of the time, and where there are none."""
@@ -116,6 +127,18 @@ class Crops(Dataset[dict[str, Tensor]]):
         start = int(rng.integers(max(1, len(clip) - self.samples)))
         piece = torch.from_numpy(clip[start : start + self.samples].astype(np.float32) / 32768)
         return torch.nn.functional.pad(piece, (0, self.samples - len(piece)))
+
+
+def with_gaps(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Which of `count` latent frames a decoder sees in place of each, int64 (count,), when some packets get lost.
+
+    A gap is gone through with what was there before it, backwards (`fsqcodec.live.Decoder`).
+    """
+    frames = np.arange(count)
+    for start in np.sort(rng.integers(1, count, count // _APART)):
+        length = min(2 * int(rng.integers(1, _LONGEST + 1)), start, count - start)
+        frames[start : start + length] = frames[start - length : start][::-1]
+    return frames
 
 
 class Numbers(Sampler[int]):

@@ -31,23 +31,23 @@ def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The nearest matrix with orthonormal rows (columns, if those are fewer), roughly: float32 (m, n) → `dtype` (m, n).
+    """The nearest matrices with orthonormal rows (columns, if those are fewer), roughly: float32 (…, m, n) → `dtype` (…, m, n).
 
     Args:
         matrix: what is made orthogonal.
         dtype: what products are computed in.
     """
-    tall = len(matrix) > matrix.shape[1]
+    tall = matrix.shape[-2] > matrix.shape[-1]
     # Products with a transposed view take twice as long on CPUs.
-    x = (matrix.T if tall else matrix).to(dtype, memory_format=torch.contiguous_format)
-    gram = x @ x.T
+    x = (matrix.mT if tall else matrix).to(dtype, memory_format=torch.contiguous_format)
+    gram = x @ x.mT
     # No singular value is above it, and it is closer than the norm of the matrix itself.
-    bound = (gram.norm() * _MARGIN).sqrt().clamp(min=1e-12)
+    bound = (torch.linalg.matrix_norm(gram, keepdim=True) * _MARGIN).sqrt().clamp(min=1e-12)
     x = x / bound
     for i, (a, b, c) in enumerate(_POLYNOMIALS):
-        gram = x @ x.T if i else gram / bound**2
+        gram = x @ x.mT if i else gram / bound**2
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -85,16 +85,27 @@ class Muon(torch.optim.Optimizer):
                 part.view_as(m)
                 for m, part in zip(matrices, changes.split([m.numel() for m in matrices]), strict=True)
             ]
-            for i, (matrix, place) in enumerate(zip(matrices, places, strict=True)):
-                state = self.state[matrix]
-                if not state:
-                    state["momentum"] = torch.zeros_like(matrix)
-                # Every process keeps all momenta, so that any of them can write the checkpoint.
-                mean = state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
-                if i % processes == rank:
-                    place.copy_(orthogonal(matrix.grad.lerp(mean, group["momentum"]), self.dtype))
+            momenta = [self._momentum(matrix) for matrix in matrices]
+            grads = [matrix.grad for matrix in matrices if matrix.grad is not None]
+            # Every process keeps all momenta, so that any of them can write the checkpoint.
+            torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(grads, momenta, group["momentum"])
+            alike: dict[torch.Size, list[int]] = {}
+            for i in range(rank, len(matrices), processes):
+                alike.setdefault(matrices[i].shape, []).append(i)
+            for own in alike.values():
+                found = orthogonal(torch.stack([ahead[i] for i in own]), self.dtype)
+                for i, change in zip(own, found, strict=True):
+                    places[i].copy_(change)
             if processes > 1:
                 dist.all_reduce(changes)
             for matrix, place in zip(matrices, places, strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.sub_(place.float() * (0.2 * group["lr"] * max(matrix.shape) ** 0.5))
+
+    def _momentum(self, matrix: Tensor) -> Tensor:
+        state = self.state[matrix]
+        if not state:
+            state["momentum"] = torch.zeros_like(matrix)
+        found: Tensor = state["momentum"]
+        return found

@@ -42,7 +42,8 @@ class Recorded:
         if self._graph is None:
             self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            # Loaders' threads go on using the GPU meanwhile.
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._output = self.work(self._inputs)
         for name, tensor in inputs.items():
             self._inputs[name].copy_(tensor, non_blocking=True)

@@ -153,13 +153,16 @@ class AudioModel(nn.Module):
         self.encoder = Encoder(config, self.quantizer.channels)
         self.decoder = Decoder(config, self.quantizer.channels, self.quantizer.stages)
 
-    def forward(self, x: Tensor, stages: Tensor, quantize: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, stages: Tensor, quantize: bool = True, frames: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct a batch for training.
 
         Args:
             x: samples float32 (B, N); N a multiple of the latent frame.
             stages: int64 (B,), the number of stages to decode for each item.
             quantize: False passes the bounded latents on unrounded (the first steps of training).
+            frames: int64 (B, T), the latent frame that the decoder sees in place of each; itself when None.
 
         Returns:
             the reconstruction float32 (B, N - lag) of x[:, : N - lag], tokens int64 (B, T, stages), and the
@@ -170,6 +173,8 @@ class AudioModel(nn.Module):
         if not quantize:
             values = torch.tanh(z.float())
             stages = torch.full_like(stages, self.quantizer.stages)
+        if frames is not None:
+            values = values.gather(1, frames[..., None].expand_as(values))
         y = self.decoder(values, stages[:, None])
         return y[:, self.config.lag :], tokens, z
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .disturbance import Disturbance
 from .mel import mel_filters
+from .rumble import Rumble
 from .similarity import Similarity
 from .spectra import emphasise, spectra, surroundings
 
@@ -34,8 +35,57 @@ _VALLEY = 0.03
 """Of the mean around it, where a valley between harmonics is deep enough."""
 
 
+class Bands(nn.Module):
+    """Spectra at one resolution compared by mel bands."""
+
+    hann: Tensor
+    filters: Tensor
+
+    def __init__(self, window: int, hop: int, bands: int, sample_rate: int) -> None:
+        super().__init__()
+        self.hop = hop
+        hann = torch.hann_window(window)
+        self.register_buffer("hann", hann / hann.square().sum().sqrt(), persistent=False)
+        self.register_buffer("filters", mel_filters(window // 2 + 1, bands, sample_rate), persistent=False)
+
+    def forward(self, yr: Tensor, yi: Tensor, xr: Tensor, xi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Spectrum, mel and loudness terms (B,) of real and imaginary parts float32 (B, T, bins)."""
+        error = ((yr - xr).square() + (yi - xi).square()) @ self.filters
+        y_power = (yr.square() + yi.square()) @ self.filters
+        x_power = (xr.square() + xi.square()) @ self.filters
+        # 0.1: beyond 10 dB a band has less and less to win, and its bits go to bands that have none yet.
+        # Bands far below the mean of their crop are hardly heard and need not be matched. The top octave
+        # of speech lies 50 dB below its vowels and must not be lost under the floor.
+        floor = 1e-5 * x_power.mean((1, 2), keepdim=True) + _FLOOR
+        spectrum = torch.log10((error + floor) / (x_power + floor) + 0.1).mean((1, 2))
+        distance = torch.log10(y_power + _FLOOR) - torch.log10(x_power + _FLOOR)
+        mel = distance.abs().mean((1, 2)) / 2
+        loud_y, loud_x = (y_power + floor) ** _LOUDNESS, (x_power + floor) ** _LOUDNESS
+        return spectrum, mel, (loud_y - loud_x).abs().mean((1, 2)) / loud_x.mean((1, 2))
+
+
+class Harmonics(nn.Module):
+    """Spectra compared line by line, each relative to what is around it."""
+
+    around: Tensor
+
+    def __init__(self, window: int, sample_rate: int) -> None:
+        super().__init__()
+        hertz = torch.arange(window // 2 + 1) * sample_rate / window
+        self.register_buffer("around", surroundings(hertz[hertz < _VOICED], _AROUND), persistent=False)
+
+    def forward(self, yr: Tensor, yi: Tensor, xr: Tensor, xi: Tensor) -> Tensor:
+        """Mean absolute difference (B,) for real and imaginary parts float32 (B, T, bins)."""
+        return (self._lines(yr, yi) - self._lines(xr, xi)).abs().mean((1, 2))
+
+    def _lines(self, real: Tensor, imag: Tensor) -> Tensor:
+        """log10 of the lines of a spectrum over what is around them."""
+        voiced = (real.square() + imag.square())[..., : len(self.around)]
+        return torch.log10(voiced / (voiced @ self.around + _FLOOR) + _VALLEY)
+
+
 class ReconstructionLoss(nn.Module):
-    """Waveform, spectrum, mel, loudness, disturbance and similarity terms of every item of a batch.
+    """Waveform, spectrum, mel, loudness, disturbance, similarity, harmonics and rumble terms of every item of a batch.
 
     - `waveform`: log10 of the error-to-signal energy ratio, of the signal and of the pre-emphasised signal.
     - `spectrum`: log10 of the error-to-signal energy ratio of complex spectra in every frame and mel band,
@@ -49,55 +99,32 @@ class ReconstructionLoss(nn.Module):
     - `similarity`: where neurograms do not go up and down together, 1 - ViSQOL's NSIM.
     - `harmonics`: mean absolute difference of log10 spectra at the longest resolution over their mean around every
       line. Lines at a wrong pitch please all terms above, which see bands; they do not please this one.
+    - `rumble`: what is louder below all voices than it ever was, which those terms hardly hear.
     """
-
-    around: Tensor
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         self.disturbance, self.similarity = Disturbance(sample_rate), Similarity(sample_rate)
-        for window, _, bands in _RESOLUTIONS:
-            filters = mel_filters(window // 2 + 1, bands, sample_rate)
-            hann = torch.hann_window(window)
-            self.register_buffer(f"window{window}", hann / hann.square().sum().sqrt(), persistent=False)
-            self.register_buffer(f"mel{window}", filters, persistent=False)
-        hertz = torch.arange(_RESOLUTIONS[-1][0] // 2 + 1) * sample_rate / _RESOLUTIONS[-1][0]
-        hertz = hertz[hertz < _VOICED]
-        self.register_buffer("around", surroundings(hertz, _AROUND), persistent=False)
+        self.rumble = Rumble(sample_rate)
+        self.resolutions = nn.ModuleList(Bands(*resolution, sample_rate) for resolution in _RESOLUTIONS)
+        self.harmonics = Harmonics(_RESOLUTIONS[-1][0], sample_rate)
 
     def forward(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
         """The terms (B,) of reconstruction y and original x, float32 (B, N), N at least 2048."""
         waveform = _error_ratio(y, x)
         waveform = (waveform + _error_ratio(emphasise(y, _EMPHASIS), emphasise(x, _EMPHASIS))) / 2
-        mel, spectrum, loudness = (y.new_zeros(len(y)) for _ in range(3))
-        for window, hop, _ in _RESOLUTIONS:
-            filters = getattr(self, f"mel{window}")
-            hann = getattr(self, f"window{window}")
-            (yr, yi), (xr, xi) = spectra(y, hann, hop), spectra(x, hann, hop)
-            error = ((yr - xr).square() + (yi - xi).square()) @ filters
-            y_lines, x_lines = yr.square() + yi.square(), xr.square() + xi.square()
-            y_power, x_power = y_lines @ filters, x_lines @ filters
-            # 0.1: beyond 10 dB a band has less and less to win, and its bits go to bands that have none yet.
-            # Bands far below the mean of their crop are hardly heard and need not be matched. The top octave
-            # of speech lies 50 dB below its vowels and must not be lost under the floor.
-            floor = 1e-5 * x_power.mean((1, 2), keepdim=True) + _FLOOR
-            spectrum = spectrum + torch.log10((error + floor) / (x_power + floor) + 0.1).mean((1, 2))
-            distance = torch.log10(y_power + _FLOOR) - torch.log10(x_power + _FLOOR)
-            mel = mel + distance.abs().mean((1, 2)) / 2
-            loud_y, loud_x = (y_power + floor) ** _LOUDNESS, (x_power + floor) ** _LOUDNESS
-            loudness = loudness + (loud_y - loud_x).abs().mean((1, 2)) / loud_x.mean((1, 2))
-        # Of the last resolution, the longest.
-        harmonics = (self._lines(y_lines) - self._lines(x_lines)).abs().mean((1, 2))
-        count = len(_RESOLUTIONS)
+        found = []
+        for bands in self.resolutions:
+            assert isinstance(bands, Bands)
+            parts = (*spectra(y, bands.hann, bands.hop), *spectra(x, bands.hann, bands.hop))
+            found.append(torch.stack(bands(*parts)))
+        spectrum, mel, loudness = torch.stack(found).mean(0)
         return {
-            "waveform": waveform, "spectrum": spectrum / count, "mel": mel / count, "loudness": loudness / count,
-            "disturbance": self.disturbance(y, x), "similarity": self.similarity(y, x), "harmonics": harmonics,
+            "waveform": waveform, "spectrum": spectrum, "mel": mel, "loudness": loudness,
+            "disturbance": self.disturbance(y, x), "similarity": self.similarity(y, x),
+            "harmonics": self.harmonics(*parts),  # of the last resolution, the longest
+            "rumble": self.rumble(y, x),
         }  # fmt: skip
-
-    def _lines(self, power: Tensor) -> Tensor:
-        """log10 of the lines of a spectrum over what is around them."""
-        voiced = power[..., : len(self.around)]
-        return torch.log10(voiced / (voiced @ self.around + _FLOOR) + _VALLEY)
 
 
 def _error_ratio(y: Tensor, x: Tensor) -> Tensor:

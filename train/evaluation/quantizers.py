@@ -41,6 +41,7 @@ _WEIGHTS = {
     "disturbance": 0,
     "similarity": 0,
     "harmonics": 0,
+    "rumble": 0,
 }
 """Fewer than a thousand bits a second carry envelopes: no network of this size follows the waveform with them."""
 _BATCH, _WARMUP, _RATE, _CLIP = 4, 50, 2e-3, 1.0
