@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .codec import Codec
 from .container import MAX_FRAMES
 from .errors import BitstreamError
-from .live import close_packet, fade, open_packet
+from .live import HELD, close_packet, fade, open_packet
 from .streaming import History
 
 
@@ -82,9 +82,10 @@ class BatchDecoder:
 
     def __init__(self, codec: Codec, streams: int, packet_frames: int = 2) -> None:
         self._codec, self._frames, self._history = codec, packet_frames, History()
-        self._last = np.zeros((streams, codec.stages), np.int64)
-        self._known = np.zeros(streams, np.int64)
-        """Stages of the last latent frame that was received."""
+        self._recent = np.zeros((streams, HELD, codec.stages), np.int64)
+        """The last latent frames that were received, the latest first."""
+        self._known = np.zeros((streams, HELD), np.int64)
+        """Their stages, 0 where there is no frame."""
         self._run = np.zeros(streams, np.int64)
         """Latent frames that were made up since."""
 
@@ -92,28 +93,30 @@ class BatchDecoder:
     def push(self, packets: Sequence[bytes | None]) -> NDArray[np.float32]:
         """Samples float32 (streams, n) at the model's rate, late by the decoder's lag of 20 ms.
 
-        A packet that is damaged, or of another length, counts as lost: the last latents are repeated, ever softer.
+        A packet that is damaged, or of another length, counts as lost: the latents before it come once more, backwards and ever softer.
 
         Raises:
             ValueError: not a packet or None for every stream.
         """
-        if len(packets) != len(self._last):
-            raise ValueError(f"{len(packets)} packets for {len(self._last)} streams")
+        if len(packets) != len(self._run):
+            raise ValueError(f"{len(packets)} packets for {len(self._run)} streams")
         model, frame = self._codec.model, self._codec.model.config.frame
-        tokens = np.repeat(self._last[:, None], self._frames, 1)
-        stages = np.repeat(self._known[:, None], self._frames, 1)
+        tokens = np.zeros((len(packets), self._frames, self._codec.stages), np.int64)
+        stages = np.zeros(tokens.shape[:2], np.int64)
         gains = np.ones(stages.shape, np.float32)
         for stream, packet in enumerate(packets):
             found = None if packet is None else self._tokens(packet)
             if found is None:
-                gains[stream] = fade(self._run[stream] + np.arange(self._frames))
-                stages[stream, gains[stream] == 0] = 0
+                run = self._run[stream] + np.arange(self._frames)
+                gains[stream], back = fade(run), np.minimum(run, HELD - 1)
+                tokens[stream], stages[stream] = self._recent[stream, back], self._known[stream, back]
+                stages[stream, run >= HELD] = 0
                 self._run[stream] += self._frames
             else:
-                tokens[stream] = 0
                 tokens[stream, :, : found.shape[1]] = found
                 stages[stream], self._run[stream] = found.shape[1], 0
-                self._last[stream], self._known[stream] = tokens[stream, -1], found.shape[1]
+                for kept, new in ((self._recent, tokens), (self._known, stages)):
+                    kept[stream] = np.concatenate([new[stream, ::-1], kept[stream]])[:HELD]
         gains[stages == 0] = 0
         count = torch.from_numpy(stages)
         flat = model.quantizer.decode(torch.from_numpy(tokens).flatten(0, 1), count.flatten())
@@ -132,4 +135,4 @@ class BatchDecoder:
     def reset(self, stream: int) -> None:
         """Stream number `stream` is a new one from the next packet on."""
         self._history.reset(stream)
-        self._known[stream] = self._run[stream] = self._last[stream] = 0
+        self._known[stream] = self._run[stream] = self._recent[stream] = 0

@@ -2,7 +2,7 @@
 
 A packet is framed as in the `.fsq` file (`fsqcodec.container.Packet`) and decodes by itself; its first latent frame is
 its sequence number. Its stages are one message: nobody leaves layers out of a packet of 40 ms, and every message costs. The decoder puts late packets in order, leaves out what comes twice, and runs on through gaps:
-the last latents are repeated, ever softer, so that a lost packet is a fade and not a hole.
+the last latents once more, backwards and ever softer, so that a lost packet is a fade and not a hole.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from .codec import Codec
 from .container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint
 from .errors import BitstreamError
 
-_FADE, _HELD = 0.6, 10
+HELD = 10
+"""Latent frames that are made up at most, from as many that came."""
+_WHOLE, _FADE = 2, 0.75
 
 
 def fade(run: int | NDArray[np.integer]) -> NDArray[np.float32]:
-    """Loudness, float32, of a latent frame that is made up after `run` others: ever softer, silence after 0.2 s."""
-    return np.where(run < _HELD, np.float32(_FADE) ** run, 0).astype(np.float32)
+    """Loudness, float32, of a latent frame that is made up after `run` others: ever softer after 40 ms, silence after 0.2 s."""
+    softer = np.float32(_FADE) ** np.maximum(np.asarray(run) - _WHOLE, 0)
+    return np.where(np.asarray(run) < HELD, softer, 0).astype(np.float32)
 
 
 def close_packet(codec: Codec, start: int, tokens: NDArray[np.integer]) -> bytes:
@@ -52,10 +55,6 @@ def open_packet(codec: Codec, data: bytes) -> tuple[int, NDArray[np.int32]]:
         raise BitstreamError(f"live packet: {error}") from None
     message = found.layers[0]
     return found.start, codec.coder.decode_whole(message[1:], found.frames, message[0])
-
-
-_REPAIRED = 10
-"""Latent frames of a gap at most that are gone through again."""
 
 
 class Encoder:
@@ -135,8 +134,8 @@ class Received:
 class Decoder:
     """Packets in, in any order and with gaps; samples out.
 
-    What is lost is made up: the last latents are repeated, ever softer. When the next packet comes the networks go through
-    the gap again, unheard, with what was there before it, backwards.
+    What is lost is made up: the latents before it once more, backwards and ever softer. Speech played backwards for a moment
+    is more like speech than a moment that stands still, and the networks remember nothing unlikely when the next packet comes.
 
     Args:
         codec: the model that the packets were made with.
@@ -153,11 +152,10 @@ class Decoder:
         self._stream.reset()
         self._next: int | None = None
         self._waiting: dict[int, NDArray[np.int32]] = {}
-        self._recent: NDArray[np.int32] | None = None
-        """The last frames that came, at most `_REPAIRED`."""
+        self._recent = np.zeros((0, 0), np.int32)
+        """The last frames that came, at most `HELD`."""
         self._run = 0
-        self._before: Any = None
-        """State of the networks before the gap."""
+        """Latent frames that were made up since."""
         self.received = Received()
 
     def push(self, packet: bytes) -> NDArray[np.float32]:
@@ -209,36 +207,29 @@ class Decoder:
         return np.concatenate(out)
 
     def _decode(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        recent = self._recent
-        if recent is None or recent.shape[1] != tokens.shape[1]:
-            recent = tokens[:0]
-        if self._run:
-            # What was made up would be heard for longer: the networks remember it.
-            self._stream.set_state(self._before)
-            self._stream.push(recent[::-1][: self._run])
-        self._recent, self._run = np.concatenate([recent, tokens])[-_REPAIRED:], 0
+        recent = self._recent if self._recent.shape[1] == tokens.shape[1] else tokens[:0]
+        self._recent, self._run = np.concatenate([recent, tokens])[-HELD:], 0
         self.received.decoded += len(tokens)
         return self._stream.push(tokens)
 
     def _make_up(self, frames: int) -> NDArray[np.float32]:
-        out = [np.zeros(0, np.float32)]
-        if not self._run:
-            self._before = copy.deepcopy(self._stream.state())
+        out, frame = [np.zeros(0, np.float32)], self._codec.model.config.frame
         for _ in range(frames):
-            gain = fade(self._run)
-            tokens = np.zeros((1, 0), np.int32) if self._recent is None or not gain else self._recent[-1:]
-            out.append(self._stream.push(tokens) * gain)
+            if self._run < len(self._recent):
+                out.append(self._stream.push(self._recent[[-1 - self._run]]) * fade(self._run))
+            else:
+                out.append(np.zeros(frame, np.float32))
             self._run += 1
             self.received.concealed += 1
         return np.concatenate(out)
 
     def snapshot(self) -> Any:
         """The state now, for `restore`."""
-        kept = (self._next, self._waiting, self._recent, self._run, self._before, self.received)
+        kept = (self._next, self._waiting, self._recent, self._run, self.received)
         return copy.deepcopy((self._stream.state(), kept))
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
         stream, kept = copy.deepcopy(state)
         self._stream.set_state(stream)
-        self._next, self._waiting, self._recent, self._run, self._before, self.received = kept
+        self._next, self._waiting, self._recent, self._run, self.received = kept
