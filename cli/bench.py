@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from fsqcodec.errors import FSQCodecError
 from rich.console import Console
 from rich.table import Table
 
@@ -185,6 +186,22 @@ def loss(
             each = [measure(codec, clip, frames, percent, burst, i) for i, clip in enumerate(signals)]
             rows.append({"loss_%": percent, "burst": burst, **_mean(each)})
     _show(f"Packets of {packet} ms lost", rows, as_json)
+
+
+@app.command()
+def gaps(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+    """How far what is heard after gaps of 200 ms is off, in dB below the sound: the mean of all gaps, and the worst."""
+    from fsqcodec.train.evaluation.loss import recovery
+
+    from .common import load_codec
+
+    codec = load_codec(model)
+    found = [row for file in _files(clips) for row in recovery(codec, _clip(str(file), codec.sample_rate))]
+    if not found:
+        raise FSQCodecError(f"{clips}: no gap fits; give sound of two seconds or more")
+    worst = {key: min(row[key] for row in found) for key in found[0]}
+    rows = [{"of": f"{len(found)} gaps", **_mean(found)}, {"of": "the worst", **worst}]
+    _show("After gaps of 200 ms", rows, as_json)
 
 
 @app.command()

@@ -14,14 +14,15 @@ _REVERBERATION = (0.1, 0.7)
 
 def equalise(audio: Tensor, rng: np.random.Generator) -> Tensor:
     """Random smooth frequency response, ±6 dB at six points of the octaves."""
-    spectrum = torch.fft.rfft(audio)
+    size = _fast(len(audio))
+    spectrum = torch.fft.rfft(audio, n=size)
     points = torch.from_numpy(rng.uniform(-6, 6, 6)).float()[None, None]
     octaves = torch.log2(1 + torch.arange(len(spectrum)) / len(spectrum) * 255) / 8
     curve = torch.nn.functional.grid_sample(
         points[:, :, None], torch.stack([octaves * 2 - 1, torch.zeros_like(octaves)], -1)[None, None],
         align_corners=True,
     )[0, 0, 0]  # fmt: skip
-    return torch.fft.irfft(spectrum * 10 ** (curve / 20), n=len(audio))
+    return torch.fft.irfft(spectrum * 10 ** (curve / 20), n=size)[: len(audio)]
 
 
 def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> Tensor:
@@ -34,7 +35,7 @@ def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> 
     # Energy of the reverberation, relative to the direct sound.
     tail *= 10 ** (rng.uniform(-12, 3) / 20) / max(float(np.sqrt((tail**2).sum())), 1e-9)
     tail[0] += 1
-    size = len(audio) + length
+    size = _fast(len(audio) + length)
     response = torch.fft.rfft(torch.from_numpy(tail).float(), n=size)
     return torch.fft.irfft(torch.fft.rfft(audio, n=size) * response, n=size)[: len(audio)]
 
@@ -52,3 +53,8 @@ def noise(length: int, rng: np.random.Generator) -> Tensor:
     spectrum = np.fft.rfft(rng.standard_normal(length))
     slope = np.arange(1, len(spectrum) + 1) ** -rng.uniform(0, 1)
     return torch.from_numpy(np.fft.irfft(spectrum * slope, n=length)).float()
+
+
+def _fast(samples: int) -> int:
+    """The next length that transforms fast: lengths with large prime factors take several times as long."""
+    return -(-samples // 4096) * 4096

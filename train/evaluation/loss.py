@@ -14,6 +14,12 @@ from ..metrics import align, score
 
 Samples = NDArray[np.float32]
 _MEASURES = ("PESQ-WB", "ViSQOL")
+AFTER = (40, 100, 200, 400)
+"""Milliseconds after a gap."""
+_APART, _GAP = 25, 5
+"""Packets from gap to gap, and in one."""
+_SILENT = 1e-6
+"""Power of what is no sound to be off from."""
 
 
 def losses(count: int, percent: float, burst: int, seed: int) -> NDArray[np.bool_]:
@@ -47,6 +53,36 @@ def measure(
         scores = score(version, clip, codec.sample_rate)
         found |= {f"{key}{name}": scores[key] for key in _MEASURES if key in scores}
     return found
+
+
+def recovery(codec: Codec, clip: Samples) -> list[dict[str, float]]:
+    """How far what is heard after gaps of 200 ms is off, for every gap: dB below the sound, by `AFTER`.
+
+    The gaps lie a second apart in packets of 40 ms; the sound is that of a receiver without losses, over the 100 ms that
+    follow so many milliseconds after the first packet behind the gap.
+
+    Args:
+        codec: the model.
+        clip: float32 (n,) at its rate.
+    """
+    sender, whole = Encoder(codec, 2), Decoder(codec)
+    packets = sender.push(clip)
+    heard = np.concatenate([whole.push(packet) for packet in packets])
+    config, found = codec.model.config, []
+    span = config.sample_rate // 10
+    for gone in range(_APART, len(packets) - 2 * _GAP, _APART):
+        receiver = Decoder(codec)
+        got = [receiver.push(p) for i, p in enumerate(packets) if not gone <= i < gone + _GAP]
+        error = np.concatenate(got) - heard
+        behind = (gone + _GAP) * 2 * config.frame - config.lag
+        row = {}
+        for after in AFTER:
+            place = slice(behind + config.sample_rate * after // 1000, None)
+            wrong, sound = (float(np.square(x[place][:span]).sum()) for x in (error, heard))
+            if sound > _SILENT * span:
+                row[f"after_{after}_ms_dB"] = 10 * np.log10(sound / max(wrong, 1e-12))
+        found.append(row)
+    return [row for row in found if len(row) == len(AFTER)]
 
 
 def _opus(
