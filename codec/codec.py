@@ -24,7 +24,7 @@ from .reader import Reader
 from .refine import PATIENCE, Watch, automatic_effort, refine
 from .tables import StaticTables
 
-PACKET_SECONDS = 4.0
+PACKET_SECONDS = 5.0
 
 
 class Codec:
