@@ -45,7 +45,7 @@ data:
   sources: [{{path: {speech}}}]
 model: {{fine_channels: 32, coarse_channels: 32, encoder_blocks: [1, 1], decoder_blocks: [1, 1], groups: 4, stages: 6}}
 optim: {{steps: {steps}, batch: 4, warmup: 5, lr: 0.005, ema: 0.9}}
-loss: {{waveform: [1, 1], spectrum: [1, 1], mel: [1, 1], loudness: [0, 0], disturbance: [0, 0], similarity: [0, 0], harmonics: [0, 0]}}
+loss: {{waveform: [1, 1], spectrum: [1, 1], mel: [1, 1], loudness: [0, 0], disturbance: [0, 0], similarity: [0, 0], harmonics: [0, 0], rumble: [0, 0]}}
 log_every: 1
 save_minutes: 0.0001
 mixed_precision: "no"
