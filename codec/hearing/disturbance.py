@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .spectra import powers
+from .spectra import powers, unit_hann
 
 _SECONDS = 0.032
 """Length of a frame; frames overlap by half."""
@@ -45,10 +45,9 @@ class Disturbance(nn.Module):
         kilohertz = 0.6 * torch.sinh(centres / 6)
         # Threshold in quiet (Terhardt 1979), dB SPL.
         quiet = 3.64 * kilohertz**-0.8 - 6.5 * torch.exp(-0.6 * (kilohertz - 3.3) ** 2) + 1e-3 * kilohertz**4
-        hann = torch.hann_window(self.window)
         self.register_buffer("bands", filters, persistent=False)
         self.register_buffer("threshold", 10 ** (quiet.clamp(max=70) / 10), persistent=False)
-        self.register_buffer("hann", hann / hann.square().sum().sqrt(), persistent=False)
+        self.register_buffer("hann", unit_hann(self.window), persistent=False)
         self.register_buffer("speech", ((hertz > 300) & (hertz < 3400)).float(), persistent=False)
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from .disturbance import Disturbance
 from .mel import mel_filters
 from .rumble import Rumble
 from .similarity import Similarity
-from .spectra import emphasise, spectra, surroundings
+from .spectra import emphasise, spectra, surroundings, unit_hann
 
 _RESOLUTIONS = ((512, 128, 64), (1024, 256, 128), (2048, 512, 256))
 """Window and hop in samples, and mel bands. Bands grow with the window: as many as are never empty, so that
@@ -44,8 +44,7 @@ class Bands(nn.Module):
     def __init__(self, window: int, hop: int, bands: int, sample_rate: int) -> None:
         super().__init__()
         self.hop = hop
-        hann = torch.hann_window(window)
-        self.register_buffer("hann", hann / hann.square().sum().sqrt(), persistent=False)
+        self.register_buffer("hann", unit_hann(window), persistent=False)
         self.register_buffer("filters", mel_filters(window // 2 + 1, bands, sample_rate), persistent=False)
 
     def forward(self, yr: Tensor, yi: Tensor, xr: Tensor, xi: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .spectra import emphasise, powers
+from .spectra import emphasise, powers, unit_hann
 
 _SECONDS = 0.032
 """Length of a frame; a quarter of it is the hop."""
@@ -33,8 +33,7 @@ class Rumble(nn.Module):
         super().__init__()
         size = 4 * round(_SECONDS * sample_rate / 4)
         self.hop, self.bins = size // 4, int(_HIGHEST * size / sample_rate) + 1
-        hann = torch.hann_window(size)
-        self.register_buffer("hann", hann / hann.square().sum().sqrt(), persistent=False)
+        self.register_buffer("hann", unit_hann(size), persistent=False)
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """Rumble (B,) of reconstruction y against original x, float32 (B, N); 0 when they are equal."""

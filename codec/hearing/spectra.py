@@ -23,6 +23,12 @@ def surroundings(hertz: Tensor, reach: float) -> Tensor:
     return near / near.sum(0)
 
 
+def unit_hann(size: int) -> Tensor:
+    """Hann window float32 (size,) of energy 1: white noise keeps its power in every bin."""
+    hann = torch.hann_window(size)
+    return hann / hann.square().sum().sqrt()
+
+
 def spectra(x: Tensor, window: Tensor, hop: int) -> tuple[Tensor, Tensor]:
     """Real and imaginary parts, float32 (B, T, W // 2 + 1), of whole frames; frame j begins at sample j·hop.
 
