@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from fsqcodec.container import PACKET_SECONDS
 
 from .common import (
     DEFAULT_MODEL,
@@ -45,7 +46,7 @@ def encode(
     ] = "speech",
     packet: Annotated[
         float, typer.Option(min=0.02, max=20, help="Seconds of sound in a packet, which decodes by itself.")
-    ] = 4.0,
+    ] = PACKET_SECONDS,
     effort: Annotated[
         str,
         typer.Option(

@@ -7,16 +7,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from fsqcodec.container import PACKET_SECONDS
+from fsqcodec.encoded import Encoded
 
 if TYPE_CHECKING:
     from fsqcodec.codec import Codec
-from fsqcodec.encoded import Encoded
 
-PACKETS = (0.25, 0.5, 1.0, 2.0, 4.0)
+PACKETS = (0.25, 0.5, 1.0, 2.0, PACKET_SECONDS)
 """Seconds of the packets whose bits are counted."""
 LIVE = (0.1, 0.5, 2.0)
 """Seconds of the packets of live streams."""
-PACKET_SECONDS = 2.0
 
 
 def by_rate(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .audio.model import AudioModel
 from .audio.stream import StreamDecoder, StreamEncoder, latent_frames
 from .bitrate import fill
-from .container import MAX_FRAMES, Header, Packet, Writer
+from .container import MAX_FRAMES, PACKET_SECONDS, Header, Packet, Writer
 from .encoded import Encoded
 from .errors import BitstreamError, ModelError
 from .media import AudioFacts, AudioReader, AudioWriter, Resampler, Samples
@@ -23,8 +23,6 @@ from .prior import Prior
 from .reader import Reader
 from .refine import PATIENCE, Watch, automatic_effort, refine
 from .tables import StaticTables
-
-PACKET_SECONDS = 5.0
 
 
 class Codec:

@@ -45,6 +45,8 @@ MAX_FRAMES = 2048
 MAX_STAGES = 256
 MAX_STREAMS = 64
 MAX_SAMPLE_RATE = 1 << 20
+PACKET_SECONDS = 5.0
+"""Of sound in a packet, where nobody asks for more or less."""
 _WORTH_AN_INDEX = 4
 """Packets from which on their places are written down."""
 SMALLEST_PACKET = 10

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import SPEECH
+from fsqcodec.container import PACKET_SECONDS
 from fsqcodec.media import CODECS, AudioFacts, AudioReader, AudioWriter, Resampler
 
 CALL = [sys.executable, "-m", "fsqcodec.cli.main"]
@@ -35,6 +36,7 @@ def fsq(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_encode_info_peel_decode(fsq: Path, tmp_path: Path) -> None:
     facts = json.loads(call("info", fsq, "--json").stdout)[0]
+    assert facts["packet_seconds"] == PACKET_SECONDS
     original = soundfile.info(str(SPEECH))
     assert (facts["sample_rate"], facts["samples"]) == (original.samplerate, original.frames)
     assert (

@@ -43,7 +43,11 @@ def test_the_search_begins_where_the_encoder_ends(stages: int, seed: int) -> Non
     assert torch.equal(search.tokens(search.positions(latents)), expected)
 
 
-def test_sound_gets_nearer_within_the_same_bitrate(codec: Codec, speech: np.ndarray) -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_sound_gets_nearer_within_the_same_bitrate(
+    codec: Codec, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch, bfloat16: bool
+) -> None:
+    monkeypatch.setattr("fsqcodec.audio.search.has_bfloat16", lambda: bfloat16)
     x = speech[: 2 * 24000]
     wanted = torch.from_numpy(x.copy()).view(2, -1)
     terms = ReconstructionLoss(24000)

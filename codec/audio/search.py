@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..exact import LOGIT_BITS
 from ..hearing.losses import ReconstructionLoss
+from ..precision import has_bfloat16
 from ..prior import Prior
 from ..slopes import rate_slopes
 from ..streaming import History
@@ -63,6 +64,8 @@ class Search:
         self._written = (torch.arange(self.stages) < kept[:, None])[None, ..., None]
         self._terms = ReconstructionLoss(self.rate)
         self._draws = draws
+        self._fast = has_bfloat16()
+        """Whether the decoder computes as in training while it is asked for gradients: a fifth of the time less, and as good."""
 
     def positions(self, latents: Tensor) -> Tensor:
         """Latents (T, D) counted in cells: whole numbers at the centres, from 0."""
@@ -98,7 +101,9 @@ class Search:
                 share = step / steps
                 optimizer.param_groups[0]["lr"] = _STEP * min(1.0, 2 * (1 - share))
                 drawn = self._draw(self._inside(wanted), _HOT * (_COLD / _HOT) ** share)
-                heard = self._heard(self._decode(self._values(drawn), history.copy()), target)
+                with torch.autocast("cpu", torch.bfloat16, enabled=self._fast):
+                    decoded = self._decode(self._values(drawn), history.copy())
+                heard = self._heard(decoded, target)
                 optimizer.zero_grad()
                 (heard + weight * self._pressure(wanted)).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
