@@ -59,7 +59,7 @@ def test_sound_gets_nearer_within_the_same_bitrate(
         heard.append({name: float(term.mean()) for name, term in terms(back, wanted).items()})
     plain, searched = heard
     assert searched["disturbance"] < 0.95 * plain["disturbance"]
-    assert searched["similarity"] < 0.95 * plain["similarity"]
+    assert searched["similarity"] < 0.98 * plain["similarity"]
     assert searched["mel"] < plain["mel"]
 
 
