@@ -81,7 +81,7 @@ class FrameReader:
         streams = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not streams:
             self._container.close()
-            raise MediaError(f"{self.name}: has no pictures")
+            raise MediaError(f"{self.name}: has no pictures; give a picture or a video")
         stream = self._stream = streams[0]
         stream.thread_type = "AUTO"
         if not 0 < max(stream.width, stream.height) <= MAX_SIDE or stream.width * stream.height > MAX_PIXELS:
@@ -98,7 +98,7 @@ class FrameReader:
         self._ahead = list(itertools.islice(self._frames, 2))
         if not self._ahead:
             self._container.close()
-            raise MediaError(f"{self.name}: has no pictures")
+            raise MediaError(f"{self.name}: has no pictures; give a picture or a video")
         # A GIF may be either; the other formats tell by their number of frames too.
         pictures = any(mark in self._container.format.name for mark in _STILL_FORMATS)
         still = pictures and len(self._ahead) == 1

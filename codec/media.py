@@ -75,7 +75,7 @@ class AudioReader:
             raise MediaError(f"{self.name}: cannot be read as a media file ({reason(error)})") from None
         if not self._container.streams.audio:
             self._container.close()
-            raise MediaError(f"{self.name}: has no audio stream")
+            raise MediaError(f"{self.name}: has no audio stream; give a file with sound")
         self._stream = self._container.streams.audio[0]
         tags = {**self._container.metadata, **self._stream.metadata}
         keep = {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS}
