@@ -63,7 +63,6 @@ def by_packet(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
 def decoding_speed(codec: Codec, clips: list[Encoded], minutes: float) -> list[dict[str, Any]]:
     """Times real time of a long file, and of a minute decoded packet by packet with short blocks."""
     from fsqcodec.audio.stream import StreamDecoder
-    from fsqcodec.encoded import Encoded
     from fsqcodec.reader import Reader
 
     tokens = np.concatenate([clip.tokens for clip in clips], axis=2)[0].T

@@ -65,7 +65,7 @@ def carried_sound(path: str | Path) -> Sound:
     """
     container = av.open(str(path), metadata_errors="ignore")
     if not container.streams.audio:
-        raise MediaError(f"{path}: has no audio stream")
+        raise MediaError(f"{path}: has no audio stream; give a file with sound")
     stream = container.streams.audio[0]
 
     def packets() -> Iterator[tuple[float, Packet]]:

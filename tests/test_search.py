@@ -52,14 +52,14 @@ def test_sound_gets_nearer_within_the_same_bitrate(
     wanted = torch.from_numpy(x.copy()).view(2, -1)
     terms = ReconstructionLoss(24000)
     heard = []
-    for effort in (0, 8):
+    for effort in (0, 16):
         encoded = codec.encode(x, kbps=6, effort=effort)
         assert len(codec.to_bytes(encoded)) <= 6 * 125 * 2
         back = torch.from_numpy(codec.decode(encoded)).view(2, -1)
         heard.append({name: float(term.mean()) for name, term in terms(back, wanted).items()})
     plain, searched = heard
     assert searched["disturbance"] < 0.95 * plain["disturbance"]
-    assert searched["similarity"] < 0.98 * plain["similarity"]
+    assert searched["similarity"] < 0.95 * plain["similarity"]
     assert searched["mel"] < plain["mel"]
 
 

@@ -25,10 +25,10 @@ def settle_precision(asked: str) -> str:
         raise ConfigError(f"mixed_precision: {asked} is none of {', '.join(CHOICES)}")
     if asked != "auto":
         return asked
-    return "bf16" if _has_bfloat16() else "no"
+    return "bf16" if _machine_has_bfloat16() else "no"
 
 
-def _has_bfloat16() -> bool:
+def _machine_has_bfloat16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if torch.accelerator.is_available():
