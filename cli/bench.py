@@ -170,6 +170,9 @@ def stages(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) ->
 @app.command()
 def loss(
     clips: Clips, model: Model = DEFAULT_MODEL, packet: Annotated[int, typer.Option(min=20, help="Milliseconds.")] = 40,
+    answer: Annotated[
+        int, typer.Option(min=0, help="Packets on the way until the sender hears that a key is needed; every packet is one when 0."),
+    ] = 0,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """PESQ-WB and ViSQOL of live packets at 1 to 20 % loss, single and in bursts of three: made up, as silence, and Opus'."""
@@ -183,7 +186,7 @@ def loss(
     rows = []
     for percent in (0, 1, 3, 5, 10, 20):
         for burst in (1, 3) if percent else (1,):
-            each = [measure(codec, clip, frames, percent, burst, i) for i, clip in enumerate(signals)]
+            each = [measure(codec, clip, frames, percent, burst, i, answer) for i, clip in enumerate(signals)]
             rows.append({"loss_%": percent, "burst": burst, **_mean(each)})
     _show(f"Packets of {packet} ms lost", rows, as_json)
 
@@ -217,6 +220,17 @@ def live(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> N
         for milliseconds in (20, 40, 100):
             rows += packet_times(codec, engine, clip, milliseconds)
     _show("Live packets", rows, as_json)
+
+
+@app.command()
+def keys(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+    """Kilobits a second of live packets, heads included, by how many of them are keys, which decode by themselves."""
+    from .common import load_codec
+    from .live_figures import key_bitrates
+
+    codec = load_codec(model)
+    signals = [_clip(str(file), codec.sample_rate) for file in _files(clips)]
+    _show("Live packets, kbit/s", [key_bitrates(codec, signals, ms) for ms in (20, 40, 100)], as_json)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What `fsqcodec bench live` times."""
+"""What `fsqcodec bench live` times, and `bench keys` counts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _PACKETS = 150
 """Packets that are timed, after a few that are not."""
 _BATCH = 16
 """Streams of a batch."""
+_KEYS = {1: "all keys", 5: "every 5th", 25: "every 25th", 1 << 30: "the first"}
+"""Packets from key to key."""
 
 
 def packet_times(
@@ -38,6 +40,21 @@ def packet_times(
     encoding = _each(blocks, lambda block: batches.append(many.push(block)))
     decoding = _each(batches, all_of.push)
     return [*rows, _row(engine, milliseconds, _BATCH, encoding / _BATCH, decoding / _BATCH)]
+
+
+def key_bitrates(codec: Codec, clips: list[NDArray[np.float32]], milliseconds: int) -> dict[str, float]:
+    """Kilobits a second of packets with their heads, when every one is a key, every 5th and so on, and only the first."""
+    from fsqcodec import Encoder
+
+    frames, found = max(1, round(milliseconds * codec.frame_rate / 1000)), {"packet_ms": float(milliseconds)}
+    seconds = sum(map(len, clips)) / codec.sample_rate
+    for every, name in _KEYS.items():
+        spent = 0
+        for clip in clips:
+            sender = Encoder(codec, frames, key_every=every)
+            spent += sum(map(len, sender.push(clip) + sender.flush()))
+        found[name] = spent * 8 / 1000 / seconds
+    return found
 
 
 def _each(items: Any, work: Callable[[Any], Any]) -> NDArray[np.float64]:

@@ -36,6 +36,13 @@ def stream(
         float | None, typer.Option(min=0.5, help="Bitrate of the tokens, about; all stages when left out.")
     ] = None,
     loss: Loss = 0.0,
+    key_every: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Packets from one that decodes by itself to the next; the receiver asks for one if it must.",
+        ),
+    ] = 1,
     patience: Annotated[int, typer.Option(min=0, max=20, help="Packets that the receiver waits for.")] = 0,
     duration: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds to send; to the end, or Ctrl-C, when left out.")
@@ -52,6 +59,8 @@ def stream(
 
     fsqcodec stream talk.wav heard.wav --loss 5 --packet 20
 
+    fsqcodec stream talk.wav heard.wav --key-every 250
+
     fsqcodec stream alsa:default heard.wav --duration 10 --engine onnx
     """
     import numpy as np
@@ -63,7 +72,7 @@ def stream(
     stages = None
     if kbps is not None:
         stages = max(1, min(codec.stages, round(kbps * 1000 / codec.frame_rate / codec.model.quantizer.bits)))
-    sender, receiver = Encoder(codec, frames, stages), Decoder(codec, patience)
+    sender, receiver = Encoder(codec, frames, stages, key_every), Decoder(codec, patience)
     kind, _, device = source.partition(":")
     live = kind in _DEVICES and not Path(source).exists()
     reader = AudioReader(device if live else source, codec.sample_rate, source, kind if live else None)
@@ -111,6 +120,8 @@ def stream(
             continue
         now = time.perf_counter()
         heard.append(receiver.push(data))
+        if receiver.needs_key:
+            sender.request_key()
         decoding.append(time.perf_counter() - now)
     inbox.close()
     heard.append(receiver.flush())

@@ -1,7 +1,7 @@
 """Many live streams at once: one batch for the networks, a packet of the same length from and for every stream.
 
 On a server the networks cost less for a batch than for its streams one by one. Streams come and go: each is reset by
-itself. Packets are those of `live`, so either side may be a single stream; order and lateness are the caller's affair here.
+itself. Packets are those of `chain`, so either side may be a single stream; order and lateness are the caller's affair here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .chain import Chain, LivePacket
 from .codec import Codec
 from .container import MAX_FRAMES
 from .errors import BitstreamError
-from .live import HELD, close_packet, fade, open_packet
+from .live import HELD, fade
 from .streaming import History
 
 
@@ -27,6 +28,10 @@ class BatchEncoder:
         streams: how many.
         packet_frames: latent frames of 20 ms in a packet.
         stages: stages that are sent; all when None.
+        key_every: packets of a stream from one that decodes by itself to the next, as in `live.Encoder`.
+
+    Raises:
+        ValueError: a number out of range.
 
     Example:
         >>> import fsqcodec, numpy as np
@@ -37,12 +42,19 @@ class BatchEncoder:
         (3, (3, 960))
     """
 
-    def __init__(self, codec: Codec, streams: int, packet_frames: int = 2, stages: int | None = None) -> None:
-        if not 1 <= packet_frames <= MAX_FRAMES or streams < 1:
-            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, and streams at least 1")
+    def __init__(
+        self,
+        codec: Codec,
+        streams: int,
+        packet_frames: int = 2,
+        stages: int | None = None,
+        key_every: int = 1,
+    ) -> None:
+        if not 1 <= packet_frames <= MAX_FRAMES or min(streams, key_every) < 1:
+            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, streams and key_every at least 1")
         self._codec, self._stages = codec, min(stages or codec.stages, codec.stages)
-        self._frames, self._history = packet_frames, History()
-        self._sent = np.zeros(streams, np.int64)
+        self._key_every, self._history = key_every, History()
+        self._chains = [Chain() for _ in range(streams)]
         self.samples = packet_frames * codec.model.config.frame
         """Samples of every stream in a packet."""
 
@@ -53,22 +65,25 @@ class BatchEncoder:
         Raises:
             ValueError: samples of another shape.
         """
-        if samples.shape != (len(self._sent), self.samples):
-            raise ValueError(f"samples {samples.shape}, not {(len(self._sent), self.samples)}")
+        if samples.shape != (len(self._chains), self.samples):
+            raise ValueError(f"samples {samples.shape}, not {(len(self._chains), self.samples)}")
         model = self._codec.model
         latents = model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
         tokens = model.quantizer.encode(latents).numpy()[..., : self._stages]
-        packets = [
-            close_packet(self._codec, int(n), part) for n, part in zip(self._sent, tokens, strict=True)
+        return [
+            chain.close(self._codec.coder, part, self._key_every)
+            for chain, part in zip(self._chains, tokens, strict=True)
         ]
-        self._sent += self._frames
-        return packets
+
+    def request_key(self, stream: int) -> None:
+        """Let the next packet of stream number `stream` decode by itself."""
+        self._chains[stream].length = 0
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:
         """Stream number `stream` is a new one from the next packet on."""
         self._history.reset(stream)
-        self._sent[stream] = 0
+        self._chains[stream] = Chain()
 
 
 class BatchDecoder:
@@ -88,6 +103,9 @@ class BatchDecoder:
         """Their stages, 0 where there is no frame."""
         self._run = np.zeros(streams, np.int64)
         """Latent frames that were made up since."""
+        self._chains = [Chain() for _ in range(streams)]
+        self.needs_key = np.zeros(streams, bool)
+        """Streams whose last packet could not be decoded, for want of one before it or because it was damaged; until a key comes."""
 
     @torch.inference_mode()
     def push(self, packets: Sequence[bytes | None]) -> NDArray[np.float32]:
@@ -105,7 +123,7 @@ class BatchDecoder:
         stages = np.zeros(tokens.shape[:2], np.int64)
         gains = np.ones(stages.shape, np.float32)
         for stream, packet in enumerate(packets):
-            found = None if packet is None else self._tokens(packet)
+            found = None if packet is None else self._tokens(stream, packet)
             if found is None:
                 run = self._run[stream] + np.arange(self._frames)
                 gains[stream], back = fade(run), np.minimum(run, HELD - 1)
@@ -124,11 +142,14 @@ class BatchDecoder:
         heard: NDArray[np.float32] = samples * np.repeat(gains, frame, 1)
         return heard
 
-    def _tokens(self, packet: bytes) -> NDArray[np.int32] | None:
+    def _tokens(self, stream: int, data: bytes) -> NDArray[np.int32] | None:
         try:
-            _, tokens = open_packet(self._codec, packet)
+            packet = LivePacket.unpack(data, self._codec.stages)
+            tokens = self._chains[stream].open(self._codec.coder, packet)
         except BitstreamError:
+            self.needs_key[stream] = True
             return None
+        self.needs_key[stream] = False
         return tokens if len(tokens) == self._frames else None
 
     @torch.inference_mode()
@@ -136,3 +157,4 @@ class BatchDecoder:
         """Stream number `stream` is a new one from the next packet on."""
         self._history.reset(stream)
         self._known[stream] = self._run[stream] = self._recent[stream] = 0
+        self._chains[stream], self.needs_key[stream] = Chain(), False

@@ -1,7 +1,7 @@
 """Live sound: packets out as soon as they are complete, samples back whatever the network lost.
 
-A packet is framed as in the `.fsq` file (`fsqcodec.container.Packet`) and decodes by itself; its first latent frame is
-its sequence number. Its stages are one message: nobody leaves layers out of a packet of 40 ms, and every message costs. The decoder puts late packets in order, leaves out what comes twice, and runs on through gaps:
+Packets are those of `chain`: keys decode by themselves, others go on from those before them. A packet's first latent frame is
+its sequence number. The decoder puts late packets in order, leaves out what comes twice, and runs on through gaps:
 the last latents once more, backwards and ever softer, so that a lost packet is a fade and not a hole.
 """
 
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio.stream import StreamDecoder, StreamEncoder
+from .chain import Chain, LivePacket
 from .codec import Codec
-from .container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint
+from .container import MAX_FRAMES
 from .errors import BitstreamError
 
 HELD = 10
@@ -30,33 +31,6 @@ def fade(run: int | NDArray[np.integer]) -> NDArray[np.float32]:
     return np.where(np.asarray(run) < HELD, softer, 0).astype(np.float32)
 
 
-def close_packet(codec: Codec, start: int, tokens: NDArray[np.integer]) -> bytes:
-    """The packet of tokens (frames, stages): one message of all stages, behind their number."""
-    message = bytes([tokens.shape[1]]) + codec.coder.encode_whole(tokens)
-    return Packet(0, start, len(tokens), (message,)).pack()
-
-
-def open_packet(codec: Codec, data: bytes) -> tuple[int, NDArray[np.int32]]:
-    """First latent frame of a packet, and its tokens int32 (frames, stages).
-
-    Raises:
-        BitstreamError: it is damaged, or none of this model's.
-    """
-    try:
-        if len(data) < 6 or data[0] != PACKET:
-            raise ValueError("no packet begins here")
-        size, at = read_varint(data, 1, MAX_PACKET)
-        if at + size + 4 != len(data) or crc(data[:-4]) != data[-4:]:
-            raise ValueError("checksum is wrong")
-        found = Packet.unpack(data[at : at + size], 1, 1, MAX_FRAMES)
-        if not found.layers or not found.layers[0] or not 1 <= found.layers[0][0] <= codec.stages:
-            raise ValueError("stages that the model does not have")
-    except ValueError as error:
-        raise BitstreamError(f"live packet: {error}") from None
-    message = found.layers[0]
-    return found.start, codec.coder.decode_whole(message[1:], found.frames, message[0])
-
-
 class Encoder:
     """Samples in, packets out.
 
@@ -64,6 +38,11 @@ class Encoder:
         codec: a model for sound, from `fsqcodec.load`.
         packet_frames: latent frames of 20 ms in a packet, from 1 on. Short packets have less delay and cost more.
         stages: stages that are sent; all when None.
+        key_every: packets from one that decodes by itself to the next. 1, where packets get lost; many where they arrive,
+            or where the listener can ask (`Decoder.needs_key`, `request_key`), for a third fewer bits in packets of 40 ms.
+
+    Raises:
+        ValueError: a number of frames or packets out of range.
 
     Example:
         >>> import fsqcodec, numpy as np
@@ -74,13 +53,15 @@ class Encoder:
         (2, 1440)
     """
 
-    def __init__(self, codec: Codec, packet_frames: int = 2, stages: int | None = None) -> None:
-        if not 1 <= packet_frames <= MAX_FRAMES:
-            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}")
-        self._codec, self._frames = codec, packet_frames
+    def __init__(
+        self, codec: Codec, packet_frames: int = 2, stages: int | None = None, key_every: int = 1
+    ) -> None:
+        if not 1 <= packet_frames <= MAX_FRAMES or key_every < 1:
+            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, and key_every at least 1")
+        self._codec, self._frames, self._key_every = codec, packet_frames, key_every
         self._stages = min(stages or codec.stages, codec.stages)
         self._stream = StreamEncoder(codec.model, block=packet_frames)
-        self._sent = 0
+        self._chain = Chain()
 
     @property
     def delay(self) -> float:
@@ -100,22 +81,25 @@ class Encoder:
         packets = []
         for start in range(0, len(tokens), self._frames):
             part = tokens[start : start + self._frames, : self._stages]
-            packets.append(close_packet(self._codec, self._sent, part))
-            self._sent += len(part)
+            packets.append(self._chain.close(self._codec.coder, part, self._key_every))
         return packets
+
+    def request_key(self) -> None:
+        """Let the next packet decode by itself: a listener lost one, or comes late."""
+        self._chain.length = 0
 
     def reset(self) -> None:
         """Start a new stream."""
         self._stream.reset()
-        self._sent = 0
+        self._chain = Chain()
 
     def snapshot(self) -> Any:
         """The state now, for `restore`."""
-        return copy.deepcopy(self._stream.state()), self._sent
+        return copy.deepcopy((self._stream.state(), self._chain))
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
-        stream, self._sent = copy.deepcopy(state)
+        stream, self._chain = copy.deepcopy(state)
         self._stream.set_state(stream)
 
 
@@ -126,7 +110,7 @@ class Received:
     decoded: int = 0
     """Latent frames that were decoded."""
     concealed: int = 0
-    """Latent frames that were made up."""
+    """Latent frames that were made up: nothing came, or what it goes on from did not."""
     dropped: int = 0
     """Packets that came twice, too late or damaged."""
 
@@ -151,11 +135,14 @@ class Decoder:
         """Start a new stream."""
         self._stream.reset()
         self._next: int | None = None
-        self._waiting: dict[int, NDArray[np.int32]] = {}
+        self._waiting: dict[int, LivePacket] = {}
+        self._chain = Chain()
         self._recent = np.zeros((0, 0), np.int32)
         """The last frames that came, at most `HELD`."""
         self._run = 0
         """Latent frames that were made up since."""
+        self.needs_key = False
+        """Whether packets come that cannot be decoded until a key does; `Encoder.request_key` sends one."""
         self.received = Received()
 
     def push(self, packet: bytes) -> NDArray[np.float32]:
@@ -164,16 +151,16 @@ class Decoder:
         A damaged packet counts as lost.
         """
         try:
-            start, tokens = open_packet(self._codec, packet)
+            found = LivePacket.unpack(packet, self._codec.stages)
         except BitstreamError:
             self.received.dropped += 1
             return np.zeros(0, np.float32)
         if self._next is None:
-            self._next = start
-        if start < self._next or start in self._waiting:
+            self._next = found.start
+        if found.start < self._next or found.start in self._waiting:
             self.received.dropped += 1
             return np.zeros(0, np.float32)
-        self._waiting[start] = tokens
+        self._waiting[found.start] = found
         return self._play(self._patience)
 
     def conceal(self, frames: int) -> NDArray[np.float32]:
@@ -193,20 +180,24 @@ class Decoder:
         assert self._next is not None or not self._waiting
         while self._waiting and self._next is not None:
             if self._next in self._waiting:
-                tokens = self._waiting.pop(self._next)
-                self._next += len(tokens)
-                out.append(self._decode(tokens))
+                packet = self._waiting.pop(self._next)
+                self._next += packet.frames
+                out.append(self._decode(packet))
             elif len(self._waiting) > patience:
                 first = min(self._waiting)
-                gap = first - self._next
-                # A sender that was silent for long, or a hostile number: no more than a second is made up.
-                out.append(self._make_up(min(gap, round(self._codec.frame_rate))))
+                out.append(self._make_up(first - self._next))
                 self._next = first
             else:
                 break
         return np.concatenate(out)
 
-    def _decode(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _decode(self, packet: LivePacket) -> NDArray[np.float32]:
+        try:
+            tokens = self._chain.open(self._codec.coder, packet)
+        except BitstreamError:
+            self.needs_key = True
+            return self._make_up(packet.frames)
+        self.needs_key = False
         recent = self._recent if self._recent.shape[1] == tokens.shape[1] else tokens[:0]
         self._recent, self._run = np.concatenate([recent, tokens])[-HELD:], 0
         self.received.decoded += len(tokens)
@@ -214,7 +205,8 @@ class Decoder:
 
     def _make_up(self, frames: int) -> NDArray[np.float32]:
         out, frame = [np.zeros(0, np.float32)], self._codec.model.config.frame
-        for _ in range(frames):
+        # A sender that was silent for long, or a hostile number: no more than a second is made up.
+        for _ in range(min(frames, round(self._codec.frame_rate))):
             if self._run < len(self._recent):
                 out.append(self._stream.push(self._recent[[-1 - self._run]]) * fade(self._run))
             else:
@@ -225,11 +217,19 @@ class Decoder:
 
     def snapshot(self) -> Any:
         """The state now, for `restore`."""
-        kept = (self._next, self._waiting, self._recent, self._run, self.received)
+        kept = (
+            self._next,
+            self._waiting,
+            self._chain,
+            self._recent,
+            self._run,
+            self.needs_key,
+            self.received,
+        )
         return copy.deepcopy((self._stream.state(), kept))
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
         stream, kept = copy.deepcopy(state)
         self._stream.set_state(stream)
-        self._next, self._waiting, self._recent, self._run, self.received = kept
+        self._next, self._waiting, self._chain, self._recent, self._run, self.needs_key, self.received = kept

@@ -50,10 +50,15 @@ class TokenCoder(Protocol):
     ) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of the first layers of a packet; the middle cell's where one was left out."""
 
-    def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
-        """One message of all stages of one packet's tokens (frames, n): shorter, but nothing can be left out."""
+    def encode_whole(self, tokens: NDArray[np.integer], past: NDArray[np.integer] | None = None) -> bytes:
+        """One message of all stages of one packet's tokens (frames, n): shorter, but nothing can be left out.
 
-    def decode_whole(self, message: bytes, frames: int, stages: int) -> NDArray[np.int32]:
+        `past` are tokens (t, n) of the frames before, where the decoder knows them.
+        """
+
+    def decode_whole(
+        self, message: bytes, frames: int, stages: int, past: NDArray[np.integer] | None = None
+    ) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of `encode_whole`."""
 
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -26,6 +26,8 @@ from .sequential import run
 
 TAPS = 4
 """Earlier frames that the first convolution sees, and the reach of the second."""
+REACH = 2 * TAPS
+"""Earlier frames that say anything about a digit."""
 SCALES = ("embed", "near", "far", "context", "history", "out", "siblings")
 """Tensors with a scale: the real number is the integer over 2^scale."""
 TYPES = {
@@ -151,17 +153,21 @@ class Prior:
         self._check_layers(stages_per_layer)
         return self._messages(tokens, self._edges(tokens.shape[-1]), tail)
 
-    def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
-        """One message of all stages of one packet's tokens (T, n)."""
-        return self._messages(tokens, [(0, tokens.shape[-1])])[0]
+    def encode_whole(self, tokens: NDArray[np.integer], past: NDArray[np.integer] | None = None) -> bytes:
+        """One message of all stages of one packet's tokens (T, n), behind those of frames (t, n) that the decoder knows."""
+        known = tokens[:0] if past is None else past[-REACH:]
+        edges = [(0, tokens.shape[-1])]
+        return self._messages(np.concatenate([known, tokens]), edges, known=len(known))[0]
 
     def _messages(
-        self, tokens: NDArray[np.integer], edges: list[tuple[int, int]], tail: int = 0
+        self, tokens: NDArray[np.integer], edges: list[tuple[int, int]], tail: int = 0, known: int = 0
     ) -> list[bytes]:
         kept = np.ones(tokens.shape, bool)
         kept[len(kept) - tail :, -1:] = False
-        # What follows sees the middle cells in place of what is left out.
-        tokens = np.where(kept, tokens, (self.levels // 2 * self.radix).sum())
+        kept[:known] = False
+        # What follows sees the middle cells in place of what is left out at the end.
+        tokens = tokens.copy()
+        tokens[len(kept) - tail :, -1:] = (self.levels // 2 * self.radix).sum()
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0].astype(np.int32)
         return [
@@ -205,25 +211,31 @@ class Prior:
         self._check_layers(stages_per_layer)
         return self._decode(messages, frames, stages, tail)
 
-    def decode_whole(self, message: bytes, frames: int, stages: int) -> NDArray[np.int32]:
+    def decode_whole(
+        self, message: bytes, frames: int, stages: int, past: NDArray[np.integer] | None = None
+    ) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of a packet; inverse of `encode_whole`.
 
         Raises:
             BitstreamError: no encoder wrote this message.
         """
-        return self._decode([message], frames, stages)
+        return self._decode([message], frames, stages, past=past)
 
     def _decode(
-        self, messages: Sequence[bytes], frames: int, stages: int, tail: int = 0
-    ) -> NDArray[np.int32]:
+        self, messages: Sequence[bytes], frames: int, stages: int, tail: int = 0,
+        past: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.int32]:  # fmt: skip
         # The coder starts with 8 bytes and reads zeros beyond the end.
         padded = [m + bytes(8 - min(8, len(m))) + bytes(-len(m) % 4) for m in messages]
         data = np.frombuffer(b"".join(padded), np.uint8)
         ends = np.cumsum([0, *map(len, padded)])
-        digits = np.tile(self.levels // 2, (frames, stages, 1))
-        if not run(*self._arguments(), digits, data, ends, tail):  # type: ignore[call-arg, arg-type]
+        digits, known = np.tile(self.levels // 2, (frames, stages, 1)), 0
+        if past is not None:
+            digits = np.concatenate([self._digits(past[-REACH:]), digits])
+            known = len(digits) - frames
+        if not run(*self._arguments(), digits, data, ends, tail, known):  # type: ignore[call-arg, arg-type]
             raise BitstreamError("entropy-coded data that no encoder wrote")
-        tokens: NDArray[np.int32] = (digits * self.radix).sum(-1).astype(np.int32)
+        tokens: NDArray[np.int32] = (digits[known:] * self.radix).sum(-1).astype(np.int32)
         return tokens
 
     def _arguments(self) -> tuple[NDArray[np.integer], ...]:

@@ -29,7 +29,7 @@ def run(
     levels: Array, stages_per_layer: Array, embed: Array, embed_bias: Array, near: Array, near_bias: Array,
     far: Array, far_bias: Array, context: Array, history: Array, hidden_bias: Array, out: Array,
     out_bias: Array, siblings: Array, scales: Array, weights: Array, blocks: Array, digits: Array, data: Array, ends: Array,
-    tail: int,
+    tail: int, known: int,
 ) -> bool:  # fmt: skip
     """Decode one packet into `digits` int64 (frames, stages, d).
 
@@ -37,10 +37,11 @@ def run(
         levels: of the d channels of a stage.
         stages_per_layer: of the bitstream, an array of no dimension.
         embed: the tensors of the prior, from here to `blocks`.
-        digits: written here; the tail's are there.
+        digits: written here; the tail's and those of the known frames are there.
         data: the messages of the layers, or one of all of them, uint8, each filled up with zeros to whole words, at least two.
         ends: where they begin, and the end of the last: int64 (messages + 1,).
         tail: frames at the end that lack the last stage.
+        known: frames at the beginning that are not in the messages.
 
     Returns:
         False when no encoder wrote these messages.
@@ -79,14 +80,17 @@ def run(
         for k in range(1, min(taps, t) + 1):
             _add_products(sums, frame_units[t - k], near[k - 1], used, blocks)
         _requantize(sums, near_units[t], scales[1], used)
-        sums[:used] = far_bias[:used]
-        _add_products(sums, near_units[t], far[0], used, blocks)
-        if t >= taps:
-            _add_products(sums, near_units[t - taps], far[1], used, blocks)
-        _requantize(sums, far_units, scales[2], used)
+        coded = 0
+        if t >= known:
+            coded = stages if t < frames - tail else stages - 1
+            sums[:used] = far_bias[:used]
+            _add_products(sums, near_units[t], far[0], used, blocks)
+            if t >= taps:
+                _add_products(sums, near_units[t - taps], far[1], used, blocks)
+            _requantize(sums, far_units, scales[2], used)
 
         sums[:] = 0
-        for s in range(stages if t < frames - tail else stages - 1):
+        for s in range(coded):
             layer = s // per_layer
             if s % per_layer == 0:
                 for i in range(blocks[layer], blocks[layer + 1]):

@@ -79,11 +79,13 @@ class StaticTables:
             self.decode(message, tokens, first, min(first + stages_per_layer, stages), tail)
         return tokens
 
-    def encode_whole(self, tokens: NDArray[np.integer]) -> bytes:
-        """One message of all stages of one packet's tokens (frames, n)."""
+    def encode_whole(self, tokens: NDArray[np.integer], past: NDArray[np.integer] | None = None) -> bytes:
+        """One message of all stages of one packet's tokens (frames, n), whatever is past."""
         return self.encode(tokens.astype(np.int32), 0, tokens.shape[1])
 
-    def decode_whole(self, message: bytes, frames: int, stages: int) -> NDArray[np.int32]:
+    def decode_whole(
+        self, message: bytes, frames: int, stages: int, past: NDArray[np.integer] | None = None
+    ) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of a packet; inverse of `encode_whole`.
 
         Raises:

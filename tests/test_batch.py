@@ -62,6 +62,20 @@ def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: Codec, speech
     assert np.abs(x[1] - y[1]).max() < 1e-4  # it has recovered
 
 
+def test_streams_of_a_batch_are_chained_each_by_itself(codec: Codec, speech: Samples) -> None:
+    sender = fsqcodec.BatchEncoder(codec, 2, 2, key_every=1000)
+    whole, holed = fsqcodec.BatchDecoder(codec, 2, 2), fsqcodec.BatchDecoder(codec, 2, 2)
+    for i, block in enumerate(_blocks(speech, sender.samples)[:20]):
+        a, b = sender.push(np.stack([block, block]))
+        x, y = whole.push([a, b]), holed.push([a, None if i == 5 else b])
+        assert np.array_equal(x[0], y[0])
+        assert holed.needs_key.tolist() == [False, 5 < i < 10]
+        assert not whole.needs_key.any()
+        if i == 9:
+            sender.request_key(1)
+    assert np.abs(x[1] - y[1]).max() < 0.05 * np.abs(x[1]).max() + 1e-3
+
+
 def test_memory_stays_where_it_was(codec: Codec) -> None:
     rng = np.random.default_rng(0)
     sender, receiver = fsqcodec.BatchEncoder(codec, 2, 1), fsqcodec.BatchDecoder(codec, 2, 1)

@@ -11,7 +11,9 @@ import pytest
 import soundfile
 from conftest import SPEECH
 from fsqcodec.audio.stream import StreamDecoder, StreamEncoder
+from fsqcodec.chain import LivePacket
 from fsqcodec.codec import Codec
+from fsqcodec.container import Packet
 from fsqcodec.train.metrics import pesq_wideband, si_sdr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,17 +117,93 @@ def test_damaged_and_foreign_packets_are_dropped(codec: Codec, packets: list[byt
     assert np.array_equal(np.concatenate([*out, receiver.flush()]), heard)
 
 
+def test_chained_packets_sound_the_same_for_fewer_bits(
+    codec: Codec, packets: list[bytes], heard: Samples, speech: Samples
+) -> None:
+    sender, receiver = fsqcodec.Encoder(codec, 2, key_every=10_000), fsqcodec.Decoder(codec)
+    chained = sender.push(speech) + sender.flush()
+    out = np.concatenate([*map(receiver.push, chained), receiver.flush()])
+    assert np.array_equal(out, heard)
+    assert not receiver.needs_key
+    assert sum(map(len, chained)) < 0.8 * sum(map(len, packets))
+
+
+def test_a_chain_is_broken_until_the_next_key(codec: Codec, heard: Samples, speech: Samples) -> None:
+    sender = fsqcodec.Encoder(codec, 2, key_every=10)
+    chained = sender.push(speech) + sender.flush()
+    receiver, frame, out = fsqcodec.Decoder(codec), codec.model.config.frame, []
+    for i, packet in enumerate(chained):
+        if i != 33:
+            out.append(receiver.push(packet))
+            assert receiver.needs_key == (34 <= i < 40)
+    out.append(receiver.flush())
+    made_up = np.concatenate(out)
+    assert receiver.received.concealed == 2 * 7
+    assert receiver.received.dropped == 0
+    assert len(made_up) == len(heard)
+    before = 2 * 33 * frame - codec.model.config.lag
+    assert np.array_equal(made_up[:before], heard[:before])
+    after = slice(2 * 43 * frame, 2 * 60 * frame)
+    assert np.square(made_up[after] - heard[after]).sum() < 1e-2 * np.square(heard[after]).sum()
+
+
+def test_whoever_lost_a_packet_asks_for_a_key(codec: Codec, speech: Samples) -> None:
+    sender, receiver = fsqcodec.Encoder(codec, 1, key_every=10_000), fsqcodec.Decoder(codec)
+    needed = []
+    for i, block in enumerate(speech[: 40 * 480].reshape(40, -1)):
+        (packet,) = sender.push(block)
+        if i not in (0, 20):  # whoever comes late needs one too
+            receiver.push(packet)
+        needed.append(receiver.needs_key)
+        if i in (3, 24):  # the request takes three packets to arrive
+            sender.request_key()
+    assert [i for i, need in enumerate(needed) if need] == [1, 2, 3, 21, 22, 23, 24]
+    with pytest.raises(ValueError, match="key_every"):
+        fsqcodec.Encoder(codec, 2, key_every=0)
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_whatever_happens_to_a_chain_keys_are_heard(
+    codec: Codec, speech: Samples, data: st.DataObject
+) -> None:
+    every = data.draw(st.integers(1, 6))
+    sender, receiver = fsqcodec.Encoder(codec, 1, key_every=every), fsqcodec.Decoder(codec)
+    chained = sender.push(speech[:14400])
+    fates = data.draw(st.lists(st.sampled_from(["well", "lost", "spoiled"]), min_size=30, max_size=30))
+    count, whole = 0, False
+    for i, (packet, fate) in enumerate(zip(chained, fates, strict=True)):
+        if fate == "well":
+            receiver.push(packet)
+            whole = whole or i % every == 0
+        else:
+            receiver.push(packet[:-3] if fate == "spoiled" else b"")
+            whole = False
+        count += whole
+        assert receiver.received.decoded == count
+
+
+def test_packets_of_earlier_versions_are_heard(codec: Codec, packets: list[bytes], heard: Samples) -> None:
+    """They were framed as in a file, and their only layer began with the number of stages."""
+    receiver, out = fsqcodec.Decoder(codec), []
+    for packet in packets:
+        found = LivePacket.unpack(packet, codec.stages)
+        layer = bytes([found.stages]) + found.message
+        out.append(receiver.push(Packet(0, found.start, found.frames, (layer,)).pack()))
+    assert np.array_equal(np.concatenate([*out, receiver.flush()]), heard)
+
+
 def test_a_snapshot_goes_on_as_if_nothing_had_happened(
     codec: Codec, packets: list[bytes], speech: Samples
 ) -> None:
-    sender, receiver = fsqcodec.Encoder(codec, 2), fsqcodec.Decoder(codec)
+    sender, receiver = fsqcodec.Encoder(codec, 2, key_every=50), fsqcodec.Decoder(codec)
     first = sender.push(speech[:30000])
     for packet in first:
         receiver.push(packet)
     states = sender.snapshot(), receiver.snapshot()
     expected = sender.push(speech[30000:50000])
     played = [receiver.push(packet) for packet in expected]
-    again, listener = fsqcodec.Encoder(codec, 2), fsqcodec.Decoder(codec)
+    again, listener = fsqcodec.Encoder(codec, 2, key_every=50), fsqcodec.Decoder(codec)
     again.restore(states[0])
     listener.restore(states[1])
     assert again.push(speech[30000:50000]) == expected
@@ -155,6 +233,9 @@ def test_a_call_over_udp(tmp_path: Path) -> None:
     assert 2 <= made_up <= 60
     assert soundfile.info(str(heard)).frames > 0.9 * 24000 * soundfile.info(str(SPEECH)).duration
     assert b"exists" in call("stream", SPEECH, heard, "--fast", code=1).stderr
+    chained = call("stream", SPEECH, tmp_path / "again.wav", "--fast", "--key-every", 250).stderr.decode()
+    rates = [float(found.split(" kbit/s")[0].split()[-1]) for found in (text, chained)]
+    assert rates[1] < 0.8 * rates[0]
 
 
 def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: Samples) -> None:

@@ -95,6 +95,21 @@ def test_every_implementation_gives_the_same_integers(seed: int, frames: int, wi
     assert abs(8 * len(whole) - single.bits(tokens[0]).sum()) <= 16
 
 
+@given(st.integers(0, 2**32), st.integers(1, 6), st.integers(0, 14), st.integers(1, 5))
+def test_frames_that_are_known_are_context_and_cost_nothing(
+    seed: int, frames: int, known: int, stages: int
+) -> None:
+    quantizer = ResidualFSQ([5, 6], groups=3, stages=5)
+    prior = Prior(random_tensors(quantizer, 24, seed), quantizer, PER_LAYER, seal=True)
+    tables = StaticTables.estimate(torch.from_numpy(random_tokens(quantizer, 50, seed)[0]).long(), quantizer)
+    tokens = random_tokens(quantizer, known + frames, seed)[0, :, :stages]
+    past, new = tokens[:known], tokens[known:]
+    for coder in (prior, tables):
+        message = coder.encode_whole(new, past)
+        assert np.array_equal(coder.decode_whole(message, frames, stages, past), new)
+        assert abs(8 * len(message) - coder.bits(tokens)[known:].sum()) <= 16
+
+
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 5), st.data())
 def test_the_last_stage_may_end_before_the_others(
     seed: int, frames: int, stages: int, data: st.DataObject
@@ -131,6 +146,8 @@ def test_plain_python_decodes_what_matrix_products_encoded(seed: int, tail: int)
         patch.setattr("fsqcodec.prior.run", sequential.run)
         with np.errstate(over="ignore"):
             decoded = prior.decode_layers(messages, 3, 5, PER_LAYER, tail)
+            after = prior.decode_whole(prior.encode_whole(tokens, tokens[1:]), 3, 5, tokens[1:])
+    assert np.array_equal(after, tokens)
     tokens[3 - tail :, -1] = 2 + 5 * 3
     assert np.array_equal(decoded, tokens)
 

@@ -18,6 +18,8 @@ AFTER = (40, 100, 200, 400)
 """Milliseconds after a gap."""
 _APART, _GAP = 25, 5
 """Packets from gap to gap, and in one."""
+_NEVER = 1 << 30
+"""Packets from key to key where they come when they are asked for."""
 _SILENT = 1e-6
 """Power of what is no sound to be off from."""
 
@@ -31,16 +33,37 @@ def losses(count: int, percent: float, burst: int, seed: int) -> NDArray[np.bool
 
 
 def measure(
-    codec: Codec, clip: Samples, frames: int, percent: float, burst: int, seed: int
+    codec: Codec, clip: Samples, frames: int, percent: float, burst: int, seed: int, answer: int = 0
 ) -> dict[str, float]:
     """PESQ-WB and ViSQOL of a clip (n,) in packets of `frames` latent frames, some of them lost.
 
     Opus (libopus by `opuslib`, where both are installed) gets packets as long, at the bitrate that ours take with their heads.
+
+    Args:
+        codec: the model.
+        clip: float32 (n,) at its rate.
+        frames: latent frames in a packet.
+        percent: of the packets that are lost.
+        burst: lost in a row.
+        seed: of the losses.
+        answer: packets on the way until the sender hears that a key is needed; every packet is one when 0.
     """
-    sender, receiver = Encoder(codec, frames), Decoder(codec)
-    packets = sender.push(clip) + sender.flush()
-    lost = losses(len(packets), percent, burst, seed)
-    heard = [receiver.push(p) for p, gone in zip(packets, lost, strict=True) if not gone]
+    sender, receiver = Encoder(codec, frames, key_every=_NEVER if answer else 1), Decoder(codec)
+    block = frames * codec.model.config.frame
+    parts = [clip[start : start + block] for start in range(0, len(clip), block)]
+    lost, asked = losses(len(parts) + 2, percent, burst, seed), -answer
+    packets: list[bytes] = []
+    heard = []
+    for part in [*parts, None]:
+        for packet in sender.flush() if part is None else sender.push(part):
+            if not lost[len(packets)]:
+                heard.append(receiver.push(packet))
+            packets.append(packet)
+            if receiver.needs_key and len(packets) > asked + answer:
+                asked = len(packets)
+            if len(packets) == asked + answer:
+                sender.request_key()
+    lost = lost[: len(packets)]
     made_up = _fit(np.concatenate([*heard, receiver.flush()]), len(clip))
     gaps = _fit(np.repeat(lost, frames * codec.model.config.frame), len(clip))
     versions = {"": made_up, ", silence": np.where(gaps, np.float32(0), made_up)}
