@@ -71,7 +71,7 @@ class BatchEncoder:
         latents = model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
         tokens = model.quantizer.encode(latents).numpy()[..., : self._stages]
         return [
-            chain.close(self._codec.coder, part, self._key_every)
+            chain.close(self._codec, part, self._key_every)
             for chain, part in zip(self._chains, tokens, strict=True)
         ]
 
@@ -145,7 +145,7 @@ class BatchDecoder:
     def _tokens(self, stream: int, data: bytes) -> NDArray[np.int32] | None:
         try:
             packet = LivePacket.unpack(data, self._codec.stages)
-            tokens = self._chains[stream].open(self._codec.coder, packet)
+            tokens = self._chains[stream].open(self._codec, packet)
         except BitstreamError:
             self.needs_key[stream] = True
             return None

@@ -1,6 +1,7 @@
 """Packets of live sound, each the end of a datagram or message of its own, and how one goes on from those before it.
 
-    live packet = 0xF7 | 0xF8  start  frames  stages  message  crc:u16     (varints; CRC-16/CCITT, big-endian, of all before it)
+    live packet = 0xF7 | 0xF8  start  shape  message  crc:u16      (varints; CRC-16/CCITT, big-endian, of all before it)
+    shape       = (frames - 1) · (stages of the model) + (stages - 1)
 
 A *key* packet (0xF7) decodes by itself. One that is chained (0xF8) is coded with the prior still seeing the frames before it, at most
 `REACH` of them and none before the last key: as short as live packets are, that is a third of their bits. It is of no
@@ -16,9 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .container import MAX_FRAMES, MAX_PACKET, MAX_STAGES, PACKET, Packet, crc, read_varint, varint
+from .codec import Codec
+from .container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint, varint
 from .errors import BitstreamError
-from .packets import TokenCoder
 from .prior import REACH
 
 _KEY, _CHAINED = 0xF7, 0xF8
@@ -37,10 +38,11 @@ class LivePacket:
     message: bytes
     key: bool
 
-    def pack(self) -> bytes:
-        """The bytes of the packet."""
-        numbers = b"".join(map(varint, (self.start, self.frames, self.stages)))
-        body = bytes([_KEY if self.key else _CHAINED]) + numbers + self.message
+    def pack(self, stages: int) -> bytes:
+        """The bytes of the packet, for a model of so many stages."""
+        shape = (self.frames - 1) * stages + self.stages - 1
+        kind = bytes([_KEY if self.key else _CHAINED])
+        body = kind + varint(self.start) + varint(shape) + self.message
         return body + _checksum(body)
 
     @classmethod
@@ -55,11 +57,9 @@ class LivePacket:
             BitstreamError: they are damaged, or none of this model's.
         """
         try:
-            found = _unframed(data) if data[:1] == bytes([PACKET]) else _unpacked(data)
+            found = _unframed(data) if data[:1] == bytes([PACKET]) else _unpacked(data, stages)
             if not 1 <= found.stages <= stages:
                 raise ValueError("stages that the model does not have")
-            if not found.frames:
-                raise ValueError("no frames")
         except ValueError as error:
             raise BitstreamError(f"live packet: {error}") from None
         return found
@@ -76,15 +76,15 @@ class Chain:
     length: int = 0
     """Packets since the last key, that included; 0 makes the next one a key."""
 
-    def close(self, coder: TokenCoder, tokens: NDArray[np.integer], key_every: int) -> bytes:
+    def close(self, codec: Codec, tokens: NDArray[np.integer], key_every: int) -> bytes:
         """The packet of the next tokens (frames, stages); every `key_every`-th is a key."""
         key = self.length % key_every == 0
         past = tokens[:0] if key else self.past
-        start, message = self.end, coder.encode_whole(tokens, past)
+        start, message = self.end, codec.coder.encode_whole(tokens, past)
         self._grow(past, tokens, start, key)
-        return LivePacket(start, len(tokens), tokens.shape[1], message, key).pack()
+        return LivePacket(start, len(tokens), tokens.shape[1], message, key).pack(codec.stages)
 
-    def open(self, coder: TokenCoder, packet: LivePacket) -> NDArray[np.int32]:
+    def open(self, codec: Codec, packet: LivePacket) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of a packet.
 
         Raises:
@@ -93,7 +93,7 @@ class Chain:
         if not packet.key and (packet.start != self.end or packet.stages != self.past.shape[1]):
             raise BitstreamError("live packet: the one that it goes on from is missing")
         past = np.zeros((0, packet.stages), np.int32) if packet.key else self.past
-        tokens = coder.decode_whole(packet.message, packet.frames, packet.stages, past)
+        tokens = codec.coder.decode_whole(packet.message, packet.frames, packet.stages, past)
         self._grow(past, tokens, packet.start, packet.key)
         return tokens
 
@@ -106,17 +106,15 @@ def _checksum(data: bytes) -> bytes:
     return binascii.crc_hqx(data, 0xFFFF).to_bytes(_CRC, "big")
 
 
-def _unpacked(data: bytes) -> LivePacket:
+def _unpacked(data: bytes, stages: int) -> LivePacket:
     if len(data) <= _CRC or len(data) > MAX_PACKET or data[0] not in (_KEY, _CHAINED):
         raise ValueError("no packet begins here")
     if _checksum(data[:-_CRC]) != data[-_CRC:]:
         raise ValueError("checksum is wrong")
-    at, numbers = 1, []
-    for limit in (1 << 48, MAX_FRAMES, MAX_STAGES):
-        number, at = read_varint(data[:-_CRC], at, limit)
-        numbers.append(number)
-    start, frames, stages = numbers
-    return LivePacket(start, frames, stages, data[at:-_CRC], data[0] == _KEY)
+    start, at = read_varint(data[:-_CRC], 1, 1 << 48)
+    shape, at = read_varint(data[:-_CRC], at, MAX_FRAMES * stages - 1)
+    frames, last = divmod(shape, stages)
+    return LivePacket(start, frames + 1, last + 1, data[at:-_CRC], data[0] == _KEY)
 
 
 def _unframed(data: bytes) -> LivePacket:

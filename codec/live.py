@@ -81,7 +81,7 @@ class Encoder:
         packets = []
         for start in range(0, len(tokens), self._frames):
             part = tokens[start : start + self._frames, : self._stages]
-            packets.append(self._chain.close(self._codec.coder, part, self._key_every))
+            packets.append(self._chain.close(self._codec, part, self._key_every))
         return packets
 
     def request_key(self) -> None:
@@ -193,7 +193,7 @@ class Decoder:
 
     def _decode(self, packet: LivePacket) -> NDArray[np.float32]:
         try:
-            tokens = self._chain.open(self._codec.coder, packet)
+            tokens = self._chain.open(self._codec, packet)
         except BitstreamError:
             self.needs_key = True
             return self._make_up(packet.frames)

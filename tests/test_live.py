@@ -109,6 +109,8 @@ def test_damaged_and_foreign_packets_are_dropped(codec: Codec, packets: list[byt
         packets[3][:-1],
         b"\xf5\xff\xff\xff\xff\x7f" + bytes(40),
         bytes(100),
+        LivePacket(6, 2, codec.stages, bytes(60), True).pack(codec.stages)[:-2] + bytes(2),
+        LivePacket(6, 2048, codec.stages, bytes(60), True).pack(codec.stages * 2),
     ]
     out = []
     for packet in packets:
