@@ -10,7 +10,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .common import DEFAULT_MODEL, DEFAULT_PICTURE_MODEL, Jobs, Quiet, console, file_progress
+from .common import (
+    DEFAULT_MODEL,
+    DEFAULT_PICTURE_MODEL,
+    Jobs,
+    Overwrite,
+    Quiet,
+    console,
+    file_progress,
+    open_target,
+)
 
 
 class _RunByDefault(typer.core.TyperGroup):
@@ -113,6 +122,41 @@ def evaluate(
         console.print(f"wrote {out}/", markup=False)
     if results["failures"] and not results["rows"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def mix(
+    clips: Annotated[list[str], typer.Argument(help="Files, folders or globs of speech.")],
+    out: Annotated[Path, typer.Option(help="Folder for the mixtures, .flac.")],
+    behind: Annotated[
+        str,
+        typer.Option(
+            help="Music, voices or noise to put behind them: file, folder or glob; noise when left out."
+        ),
+    ] = "",
+    snr: Annotated[float, typer.Option(help="Decibels of the speech above what is behind it.")] = 10.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write clips with noise, music or other voices behind them, to be measured by `fsqcodec eval`.
+
+    [bold]Example[/bold]
+
+    fsqcodec eval mix clips/ --behind music/ --snr 10 --out mixed/ && fsqcodec eval mixed/
+    """
+    from fsqcodec.media import AudioFacts, AudioWriter
+    from fsqcodec.train.evaluation.mix import mix as mixed
+    from fsqcodec.train.items import list_media
+
+    found = [file for place in clips for file in list_media(place)]
+    others = list_media(behind) if behind else []
+    out.mkdir(parents=True, exist_ok=True)
+    for number, clip in enumerate(found):
+        samples, rate = mixed(clip, others, snr, number)
+        with open_target(str(out / f"{clip.stem}.flac"), overwrite) as file:
+            writer = AudioWriter(file, ".flac", AudioFacts(rate, 1))
+            writer.write(samples)
+            writer.close()
+    console.print(f"wrote {len(found)} clips to {out}/", markup=False)
 
 
 @app.command()

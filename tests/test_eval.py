@@ -56,6 +56,24 @@ def test_results_hold_every_clip_codec_and_setting(report: Path) -> None:
     assert len(lines) == 1 + len(results["rows"])
 
 
+@pytest.mark.parametrize("behind", ["", "hum.wav"])
+def test_clips_are_mixed_at_the_level_asked_for(tmp_path: Path, behind: str) -> None:
+    samples, rate = soundfile.read(str(SPEECH))
+    hum = 0.1 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    soundfile.write(str(tmp_path / "hum.wav"), hum, 8000)
+    place = str(tmp_path / behind) if behind else ""
+    call("eval", "mix", SPEECH, "--behind", place, "--snr", 10, "--out", tmp_path / "mixed")
+    mixed, found = soundfile.read(str(tmp_path / "mixed" / f"{SPEECH.stem}.flac"))
+    added = mixed - samples
+    assert (len(mixed), found) == (len(samples), rate)
+    assert 10 * np.log10((samples**2).sum() / (added**2).sum()) == pytest.approx(10, abs=0.1)
+    if behind:
+        spectrum = np.abs(np.fft.rfft(added))
+        assert spectrum.argmax() * rate / len(added) == pytest.approx(440, abs=1)
+    again = call("eval", "mix", SPEECH, "--out", tmp_path / "mixed", code=1)
+    assert b"exists" in again.stderr
+
+
 def test_what_was_measured_is_remembered(report: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (report / "cache").glob("*.json")}
     call("eval", "run", report.parent / "clips", "--peers", "opus,jpeg,mjpeg", "--out", report, "--no-report")

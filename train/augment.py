@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SNR = (5.0, 25.0)
-"""Decibels of a voice above what is behind it."""
+SNR = (5.0, 25.0)
+"""Decibels of a voice above what is behind it, in training."""
 _REVERBERATION = (0.1, 0.7)
 """Seconds in which a room's sound falls by 60 dB."""
 
@@ -40,12 +40,12 @@ def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> 
     return torch.fft.irfft(torch.fft.rfft(audio, n=size) * response, n=size)[: len(audio)]
 
 
-def put_behind(audio: Tensor, background: Tensor, rng: np.random.Generator) -> Tensor:
-    """The audio with a background of the same length, 5 to 25 dB softer."""
+def put_behind(audio: Tensor, background: Tensor, snr: float) -> Tensor:
+    """The audio with a background of the same length, `snr` decibels softer; alone where either is silence."""
     voice, other = (float(x.square().mean().sqrt()) for x in (audio, background))
     if voice < 1e-4 or other < 1e-6:
         return audio
-    return audio + background * (voice / other * 10 ** (-rng.uniform(*_SNR) / 20))
+    return audio + background * (voice / other * 10 ** (-snr / 20))
 
 
 def noise(length: int, rng: np.random.Generator) -> Tensor:

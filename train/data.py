@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from .augment import equalise, noise, place_in_room, put_behind
+from .augment import SNR, equalise, noise, place_in_room, put_behind
 from .config import DataConfig, Source
 from .items import Item, list_items
 
@@ -107,7 +107,7 @@ class Crops(Dataset[dict[str, Tensor]]):
         if rng.random() < self.config.room:
             audio = place_in_room(audio, self.sample_rate, rng)
         if rng.random() < self.config.background:
-            audio = put_behind(audio, self._background(rng), rng)
+            audio = put_behind(audio, self._background(rng), rng.uniform(*SNR))
         audio = audio * 10 ** (rng.uniform(*self.config.gain_db) / 20)
         audio = audio / audio.abs().max().clamp(min=1.0)
         few = math.ceil(self.stages * (1 - rng.random()))
