@@ -14,6 +14,7 @@ from fsqcodec.audio.stream import StreamDecoder, StreamEncoder
 from fsqcodec.chain import LivePacket
 from fsqcodec.codec import Codec
 from fsqcodec.container import Packet
+from fsqcodec.train.evaluation.loss import measure
 from fsqcodec.train.metrics import pesq_wideband, si_sdr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,6 +184,15 @@ def test_whatever_happens_to_a_chain_keys_are_heard(
             whole = False
         count += whole
         assert receiver.received.decoded == count
+
+
+def test_losses_are_measured_with_and_without_keys_on_request(codec: Codec, speech: Samples) -> None:
+    keys, asked, calm = (
+        measure(codec, speech, 2, percent, 1, 3, answer) for percent, answer in ((10, 0), (10, 3), (0, 3))
+    )
+    assert keys["lost_%"] == asked["lost_%"] > calm["lost_%"] == 0
+    assert calm["kbps"] < asked["kbps"] < keys["kbps"]
+    assert asked["PESQ-WB"] < keys["PESQ-WB"] < calm["PESQ-WB"]
 
 
 def test_packets_of_earlier_versions_are_heard(codec: Codec, packets: list[bytes], heard: Samples) -> None:
