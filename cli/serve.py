@@ -2,7 +2,7 @@
 
 A page sends 16-bit samples, mono, at the model's rate, 40 ms a message. The server encodes them to packets, loses some if
 asked to, decodes what is left and sends it to everybody else: one byte, the sender's number, and the samples. Browsers
-have no codec of ours, so both of its ends are here; what would cross a network is counted.
+have no codec of ours, so both of its ends are here; what would cross a network is counted, and told when somebody leaves.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class _Guest:
     began: float = field(default_factory=time.monotonic)
     arrived: float = 0.0
     """Seconds of sound that came from here."""
+    sent: int = 0
+    """Bytes of packets that it took."""
     said: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
     """What came from here and waits for the codec."""
     heard: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
@@ -117,6 +119,7 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
         samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
         out = [np.zeros(0, np.float32)]
         for packet in guest.sender.push(samples):
+            guest.sent += len(packet)
             lost = chance.random() * 100 < loss
             out.append(guest.receiver.conceal(_FRAMES) if lost else guest.receiver.push(packet))
         heard = np.clip(np.rint(np.concatenate(out) * 32768), -32768, 32767)
@@ -164,6 +167,9 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
                     task.cancel()
         finally:
             del guests[number]
+            if guest.arrived:
+                kbps = guest.sent * 8 / 1000 / guest.arrived
+                console.print(f"guest {number}: {guest.arrived:.1f} s, {kbps:.2f} kbit/s with heads")
         return socket
 
     async def show(_: Any) -> Any:
