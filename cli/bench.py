@@ -224,13 +224,22 @@ def live(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> N
 
 @app.command()
 def keys(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
-    """Kilobits a second of live packets, heads included, by how many of them are keys, which decode by themselves."""
+    """Kilobits a second of live packets, heads included, by how many of them are keys, which decode by themselves.
+
+    Of each clip by itself, and then, with a bitrate asked for, of all of them one after the other.
+    """
+    import numpy as np
+
     from .common import load_codec
-    from .live_figures import key_bitrates
+    from .live_figures import key_bitrates, paced_bitrates
 
     codec = load_codec(model)
     signals = [_clip(str(file), codec.sample_rate) for file in _files(clips)]
-    _show("Live packets, kbit/s", [key_bitrates(codec, signals, ms) for ms in (20, 40, 100)], as_json)
+    lengths = (20, 40, 100)
+    _show("Live packets, kbit/s", [key_bitrates(codec, signals, ms) for ms in lengths], as_json)
+    joined = np.concatenate(signals)
+    paced = [paced_bitrates(codec, joined, ms) for ms in lengths]
+    _show(f"kbit/s asked for and taken, {len(joined) / codec.sample_rate:.0f} s", paced, as_json)
 
 
 @app.command()

@@ -57,6 +57,19 @@ def key_bitrates(codec: Codec, clips: list[NDArray[np.float32]], milliseconds: i
     return found
 
 
+def paced_bitrates(codec: Codec, clip: NDArray[np.float32], milliseconds: int) -> dict[str, float]:
+    """Kilobits a second that a clip takes where 6, 3 and 2 are asked for, all packets keys and only the first."""
+    from fsqcodec import Encoder
+
+    frames, found = max(1, round(milliseconds * codec.frame_rate / 1000)), {"packet_ms": float(milliseconds)}
+    for every, name in ((1, "all keys"), (1 << 30, "the first")):
+        for kbps in (6, 3, 2):
+            sender = Encoder(codec, frames, key_every=every, kbps=kbps)
+            spent = sum(map(len, sender.push(clip) + sender.flush()))
+            found[f"{kbps}, {name}"] = spent * 8 / 1000 / len(clip) * codec.sample_rate
+    return found
+
+
 def _each(items: Any, work: Callable[[Any], Any]) -> NDArray[np.float64]:
     """Milliseconds of the work on every item but the first few."""
     found = []

@@ -33,7 +33,8 @@ def stream(
         int, typer.Option(min=20, max=200, help="Milliseconds in a packet, in steps of 20.")
     ] = 40,
     kbps: Annotated[
-        float | None, typer.Option(min=0.5, help="Bitrate of the tokens, about; all stages when left out.")
+        float | None,
+        typer.Option(min=0.5, help="Bitrate on average, heads included; all stages when left out."),
     ] = None,
     loss: Loss = 0.0,
     key_every: Annotated[
@@ -69,10 +70,7 @@ def stream(
 
     codec = load_live(model, engine)
     frames = max(1, round(packet * codec.frame_rate / 1000))
-    stages = None
-    if kbps is not None:
-        stages = max(1, min(codec.stages, round(kbps * 1000 / codec.frame_rate / codec.model.quantizer.bits)))
-    sender, receiver = Encoder(codec, frames, stages, key_every), Decoder(codec, patience)
+    sender, receiver = Encoder(codec, frames, key_every=key_every, kbps=kbps), Decoder(codec, patience)
     kind, _, device = source.partition(":")
     live = kind in _DEVICES and not Path(source).exists()
     reader = AudioReader(device if live else source, codec.sample_rate, source, kind if live else None)

@@ -19,6 +19,7 @@ from .chain import Chain, LivePacket
 from .codec import Codec
 from .container import MAX_FRAMES
 from .errors import BitstreamError
+from .pace import Pace
 
 HELD = 10
 """Latent frames that are made up at most, from as many that came."""
@@ -40,6 +41,7 @@ class Encoder:
         stages: stages that are sent; all when None.
         key_every: packets from one that decodes by itself to the next. 1, where packets get lost; many where they arrive,
             or where the listener can ask (`Decoder.needs_key`, `request_key`), for a third fewer bits in packets of 40 ms.
+        kbps: kilobits a second, heads included, that as many of the stages as fit take on average; no bound when None.
 
     Raises:
         ValueError: a number of frames or packets out of range.
@@ -54,14 +56,16 @@ class Encoder:
     """
 
     def __init__(
-        self, codec: Codec, packet_frames: int = 2, stages: int | None = None, key_every: int = 1
-    ) -> None:
+        self, codec: Codec, packet_frames: int = 2, stages: int | None = None, key_every: int = 1,
+        kbps: float | None = None,
+    ) -> None:  # fmt: skip
         if not 1 <= packet_frames <= MAX_FRAMES or key_every < 1:
             raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, and key_every at least 1")
         self._codec, self._frames, self._key_every = codec, packet_frames, key_every
         self._stages = min(stages or codec.stages, codec.stages)
+        self._kbps = kbps
         self._stream = StreamEncoder(codec.model, block=packet_frames)
-        self._chain = Chain()
+        self.reset()
 
     @property
     def delay(self) -> float:
@@ -80,9 +84,18 @@ class Encoder:
     def _pack(self, tokens: NDArray[np.int64]) -> list[bytes]:
         packets = []
         for start in range(0, len(tokens), self._frames):
-            part = tokens[start : start + self._frames, : self._stages]
-            packets.append(self._chain.close(self._codec, part, self._key_every))
+            packets.append(self._close(tokens[start : start + self._frames, : self._stages]))
         return packets
+
+    def _close(self, tokens: NDArray[np.int64]) -> bytes:
+        if self._pace is None:
+            return self._chain.close(self._codec, tokens, self._key_every)
+        stages = self._pace.stages
+        if stages != self._chain.past.shape[1]:
+            self.request_key()
+        packet = self._chain.close(self._codec, tokens[:, :stages], self._key_every)
+        self._pace.note(self._codec.coder, tokens, self._chain.length == 1, len(packet))
+        return packet
 
     def request_key(self) -> None:
         """Let the next packet decode by itself: a listener lost one, or comes late."""
@@ -92,14 +105,17 @@ class Encoder:
         """Start a new stream."""
         self._stream.reset()
         self._chain = Chain()
+        self._pace: Pace | None = None
+        if self._kbps is not None:
+            self._pace = Pace(self._kbps, self._frames / self._codec.frame_rate, self._stages)
 
     def snapshot(self) -> Any:
         """The state now, for `restore`."""
-        return copy.deepcopy((self._stream.state(), self._chain))
+        return copy.deepcopy((self._stream.state(), self._chain, self._pace))
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
-        stream, self._chain = copy.deepcopy(state)
+        stream, self._chain, self._pace = copy.deepcopy(state)
         self._stream.set_state(stream)
 
 

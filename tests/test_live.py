@@ -186,6 +186,25 @@ def test_whatever_happens_to_a_chain_keys_are_heard(
         assert receiver.received.decoded == count
 
 
+@pytest.mark.parametrize("key_every", [1, 10_000])
+def test_a_bitrate_is_kept_on_average(codec: Codec, speech: Samples, key_every: int) -> None:
+    long = np.tile(speech, 4)
+    sender = fsqcodec.Encoder(codec, 5, key_every=key_every, kbps=4)
+    receiver = fsqcodec.Decoder(codec)
+    packets = sender.push(long[: len(long) // 2])
+    state = sender.snapshot()
+    rest = sender.push(long[len(long) // 2 :])
+    packets += rest
+    taken = sum(map(len, packets)) * 8 / 1000 / (len(long) / 24000)
+    assert 3.4 < taken < 4.3
+    heard = np.concatenate([receiver.push(packet) for packet in packets])
+    assert receiver.received.concealed == 0
+    assert si_sdr(from_numpy(heard[:74000].copy()), from_numpy(long[:74000].copy())) > 0
+    again = fsqcodec.Encoder(codec, 5, key_every=key_every, kbps=4)
+    again.restore(state)
+    assert again.push(long[len(long) // 2 :]) == rest
+
+
 def test_losses_are_measured_with_and_without_keys_on_request(codec: Codec, speech: Samples) -> None:
     keys, asked, calm = (
         measure(codec, speech, 2, percent, 1, 3, answer) for percent, answer in ((10, 0), (10, 3), (0, 3))
