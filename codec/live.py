@@ -44,7 +44,7 @@ class Encoder:
         kbps: kilobits a second, heads included, that as many of the stages as fit take on average; no bound when None.
 
     Raises:
-        ValueError: a number of frames or packets out of range.
+        ValueError: a number of frames or packets, or the bitrate, out of range.
 
     Example:
         >>> import fsqcodec, numpy as np
@@ -61,6 +61,8 @@ class Encoder:
     ) -> None:  # fmt: skip
         if not 1 <= packet_frames <= MAX_FRAMES or key_every < 1:
             raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, and key_every at least 1")
+        if kbps is not None and not kbps > 0:
+            raise ValueError(f"kbps must be more than 0, not {kbps}")
         self._codec, self._frames, self._key_every = codec, packet_frames, key_every
         self._stages = min(stages or codec.stages, codec.stages)
         self._kbps = kbps

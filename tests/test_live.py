@@ -163,6 +163,8 @@ def test_whoever_lost_a_packet_asks_for_a_key(codec: Codec, speech: Samples) -> 
     assert [i for i, need in enumerate(needed) if need] == [1, 2, 3, 21, 22, 23, 24]
     with pytest.raises(ValueError, match="key_every"):
         fsqcodec.Encoder(codec, 2, key_every=0)
+    with pytest.raises(ValueError, match="kbps"):
+        fsqcodec.Encoder(codec, 2, kbps=0)
 
 
 @settings(max_examples=20)
