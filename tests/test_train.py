@@ -23,7 +23,7 @@ from fsqcodec.checkpoints import load_visual
 from fsqcodec.errors import ConfigError
 from fsqcodec.hearing.losses import ReconstructionLoss
 from fsqcodec.hearing.spectra import spectra
-from fsqcodec.train.augment import noise, place_in_room, put_behind
+from fsqcodec.train.augment import SNR, noise, place_in_room, put_behind
 from fsqcodec.train.config import DataConfig, Source, load_config
 from fsqcodec.train.data import Crops, with_gaps
 from fsqcodec.train.donor import take_fitting
@@ -441,12 +441,12 @@ def test_rooms_and_backgrounds_keep_the_voice(tmp_path: Path) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(plain, behind, strict=True))
     rng = np.random.default_rng(0)
     voice = torch.sin(torch.arange(24000) * 0.1)
-    for _ in range(20):
-        heard = put_behind(voice, noise(24000, rng), rng)
+    for snr in np.linspace(*SNR, 20):
+        heard = put_behind(voice, noise(24000, rng), snr)
         ratio = 10 * torch.log10(voice.square().mean() / (heard - voice).square().mean())
-        assert 4.9 < ratio < 25.1
+        assert abs(ratio - snr) < 0.1
         assert torch.isfinite(place_in_room(voice, 24000, rng)).all()
-    assert torch.equal(put_behind(torch.zeros(100), noise(100, rng), rng), torch.zeros(100))
+    assert torch.equal(put_behind(torch.zeros(100), noise(100, rng), 10.0), torch.zeros(100))
     assert all(torch.isfinite(x).all() and x.abs().max() <= 1 for x in (*behind, *room))
 
 
