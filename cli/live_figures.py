@@ -44,30 +44,28 @@ def packet_times(
 
 def key_bitrates(codec: Codec, clips: list[NDArray[np.float32]], milliseconds: int) -> dict[str, float]:
     """Kilobits a second of packets with their heads, when every one is a key, every 5th and so on, and only the first."""
-    from fsqcodec import Encoder
-
-    frames, found = max(1, round(milliseconds * codec.frame_rate / 1000)), {"packet_ms": float(milliseconds)}
-    seconds = sum(map(len, clips)) / codec.sample_rate
-    for every, name in _KEYS.items():
-        spent = 0
-        for clip in clips:
-            sender = Encoder(codec, frames, key_every=every)
-            spent += sum(map(len, sender.push(clip) + sender.flush()))
-        found[name] = spent * 8 / 1000 / seconds
-    return found
+    found = {name: _kbps(codec, clips, milliseconds, key_every=every) for every, name in _KEYS.items()}
+    return {"packet_ms": float(milliseconds), **found}
 
 
 def paced_bitrates(codec: Codec, clip: NDArray[np.float32], milliseconds: int) -> dict[str, float]:
     """Kilobits a second that a clip takes where 6, 3 and 2 are asked for, all packets keys and only the first."""
+    found = {"packet_ms": float(milliseconds)}
+    for every in (min(_KEYS), max(_KEYS)):
+        for kbps in (6, 3, 2):
+            taken = _kbps(codec, [clip], milliseconds, key_every=every, kbps=kbps)
+            found[f"{kbps}, {_KEYS[every]}"] = taken
+    return found
+
+
+def _kbps(codec: Codec, clips: list[NDArray[np.float32]], milliseconds: int, **settings: Any) -> float:
     from fsqcodec import Encoder
 
-    frames, found = max(1, round(milliseconds * codec.frame_rate / 1000)), {"packet_ms": float(milliseconds)}
-    for every, name in ((1, "all keys"), (1 << 30, "the first")):
-        for kbps in (6, 3, 2):
-            sender = Encoder(codec, frames, key_every=every, kbps=kbps)
-            spent = sum(map(len, sender.push(clip) + sender.flush()))
-            found[f"{kbps}, {name}"] = spent * 8 / 1000 / len(clip) * codec.sample_rate
-    return found
+    frames, spent = max(1, round(milliseconds * codec.frame_rate / 1000)), 0
+    for clip in clips:
+        sender = Encoder(codec, frames, **settings)
+        spent += sum(map(len, sender.push(clip) + sender.flush()))
+    return spent * 8 / 1000 / sum(map(len, clips)) * codec.sample_rate
 
 
 def _each(items: Any, work: Callable[[Any], Any]) -> NDArray[np.float64]:
