@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from .chain import Chain, LivePacket
 from .codec import Codec
-from .container import MAX_FRAMES
 from .errors import BitstreamError
 from .live import HELD, fade
+from .sender import Sender
 from .streaming import History
 
 
@@ -29,6 +29,7 @@ class BatchEncoder:
         packet_frames: latent frames of 20 ms in a packet.
         stages: stages that are sent; all when None.
         key_every: packets of a stream from one that decodes by itself to the next, as in `live.Encoder`.
+        kbps: kilobits a second of every stream, as in `live.Encoder`.
 
     Raises:
         ValueError: a number out of range.
@@ -49,12 +50,12 @@ class BatchEncoder:
         packet_frames: int = 2,
         stages: int | None = None,
         key_every: int = 1,
+        kbps: float | None = None,
     ) -> None:
-        if not 1 <= packet_frames <= MAX_FRAMES or min(streams, key_every) < 1:
-            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, streams and key_every at least 1")
-        self._codec, self._stages = codec, min(stages or codec.stages, codec.stages)
-        self._key_every, self._history = key_every, History()
-        self._chains = [Chain() for _ in range(streams)]
+        if streams < 1:
+            raise ValueError(f"streams must be at least 1, not {streams}")
+        self._model, self._history = codec.model, History()
+        self._senders = [Sender(codec, packet_frames, stages, key_every, kbps) for _ in range(streams)]
         self.samples = packet_frames * codec.model.config.frame
         """Samples of every stream in a packet."""
 
@@ -65,25 +66,21 @@ class BatchEncoder:
         Raises:
             ValueError: samples of another shape.
         """
-        if samples.shape != (len(self._chains), self.samples):
-            raise ValueError(f"samples {samples.shape}, not {(len(self._chains), self.samples)}")
-        model = self._codec.model
-        latents = model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
-        tokens = model.quantizer.encode(latents).numpy()[..., : self._stages]
-        return [
-            chain.close(self._codec, part, self._key_every)
-            for chain, part in zip(self._chains, tokens, strict=True)
-        ]
+        if samples.shape != (len(self._senders), self.samples):
+            raise ValueError(f"samples {samples.shape}, not {(len(self._senders), self.samples)}")
+        latents = self._model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
+        tokens = self._model.quantizer.encode(latents).numpy()
+        return [sender.close(part) for sender, part in zip(self._senders, tokens, strict=True)]
 
     def request_key(self, stream: int) -> None:
         """Let the next packet of stream number `stream` decode by itself."""
-        self._chains[stream].length = 0
+        self._senders[stream].request_key()
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:
         """Stream number `stream` is a new one from the next packet on."""
         self._history.reset(stream)
-        self._chains[stream] = Chain()
+        self._senders[stream].reset()
 
 
 class BatchDecoder:

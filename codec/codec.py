@@ -296,7 +296,6 @@ class Codec:
         return Header(
             self.name, self.model_hash, self.coder.hash, self.model.config.frame, self.sample_rate,
             encoded.sample_rate, len(encoded.tokens), encoded.samples, encoded.tokens.shape[1], STAGES_PER_LAYER, packet_frames, encoded.mid_side, encoded.tags,
-            version=1 if encoded.kept is None else 2,
         )  # fmt: skip
 
     def write(self, encoded: Encoded, file: IO[bytes], packet_seconds: float = PACKET_SECONDS) -> int:

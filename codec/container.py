@@ -1,19 +1,20 @@
-"""The `.fsq` file, versions 1 and 2. Integers are LEB128 varints unless said otherwise; CRCs are CRC-32, big-endian.
+"""The `.fsq` file, versions 1 to 3. Integers are LEB128 varints unless said otherwise; CRCs are CRC-32, big-endian.
 
     file    = header  packet*  [index]
-    header  = "FSQC"  version:u8  length  fields  crc                        (crc of all before it)
+    header  = "FSQC"  version:u8  length  fields  crc     (crc of all before it; version 3: the fields are deflated,
+              see `fsqcodec.deflated`)
     fields  = kind  name:bytes  model_hash:8  table_hash:4  frame_samples  frame_rate  sample_rate  channels
               samples+1  stages  stages_per_layer  packet_frames  mid_side  tags:bytes(JSON)
               (bytes: length, then as many; a latent frame lasts frame_samples / frame_rate seconds)
     packet  = 0xF5  length  stream  start  frames  layers  (layer length)*  (layer)*  crc   (the last layer's
               length is not written: it ends with the packet)
-            | 0xF6  length  stream  start  frames  tail  layers …               (version 2: the last `tail` frames
-              lack the last stage)
+            | 0xF6  length  stream  start  frames  tail  layers …               (from version 2 on: the last `tail`
+              frames lack the last stage)
     index   = 0xF1  length  count  (frames from the packet before, bytes from the packet before)*  crc
               index_size:u24  0xF2                                     (size from 0xF1 to crc)
 
 A packet decodes by itself and lasts some seconds. Its layers hold `stages_per_layer` stages each, in
-order of importance: trailing layers may be cut off (`peel`). Files without tails are of version 1. The index tells where the packets of stream 0 begin, which
+order of importance: trailing layers may be cut off (`peel`). Version 3 is written. The index tells where the packets of stream 0 begin, which
 those of other streams follow; version 1 also reads indices of all packets. It is a convenience of seeking; a file
 without it (truncated, live) is read just as well, and one of few packets, whose header tells how long it is, has none.
 Every size is checked against a limit before it is used.
@@ -28,9 +29,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Protocol
 
+from .deflated import deflate
 from .errors import BitstreamError
 
-MAGIC, VERSIONS = b"FSQC", (1, 2)
+MAGIC, VERSIONS = b"FSQC", (1, 2, 3)
+"""The last is written, all are read."""
+DEFLATED = 3
+"""Version from which on header fields are deflated."""
 PACKET, TAILED, INDEX, END = 0xF5, 0xF6, 0xF1, 0xF2
 """First bytes of a packet, of one with a tail, and of the index, and the last of the file."""
 TRAILER = 4
@@ -80,8 +85,6 @@ class Header:
     """The two streams are (left + right) / 2 and (left - right) / 2."""
     tags: dict[str, str] = field(default_factory=dict)
     kind: int = AUDIO
-    version: int = 1
-    """Of the format: 2 if there are packets with a tail."""
 
     @property
     def layers(self) -> int:
@@ -121,7 +124,7 @@ class Header:
         Raises:
             BitstreamError: the tags do not fit into MAX_HEADER.
         """
-        return seal(self.fields(), self.version)
+        return seal(self.fields())
 
     def fields(self) -> bytes:
         """The header's fields, without magic, length and crc."""
@@ -251,15 +254,16 @@ class Packable(Protocol):
         """Whether streams that end with these frames are all that the header tells of."""
 
 
-def seal(fields: bytes, version: int) -> bytes:
-    """A header of its fields: magic, version, length and crc around them.
+def seal(fields: bytes) -> bytes:
+    """A header of its fields: magic, version, length and crc around them, deflated.
 
     Raises:
         BitstreamError: they are longer than MAX_HEADER.
     """
     if len(fields) > MAX_HEADER:
         raise BitstreamError(f"a header of {len(fields)} bytes is more than {MAX_HEADER}: shorten the tags")
-    head = MAGIC + bytes([version]) + varint(len(fields)) + fields
+    body = deflate(fields)
+    head = MAGIC + bytes([VERSIONS[-1]]) + varint(len(body)) + body
     return head + crc(head)
 
 

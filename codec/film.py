@@ -54,7 +54,7 @@ def coded_sound(codec: Codec, encoded: Encoded) -> Sound:
         (packet.start / codec.frame_rate, replace(packet, stream=1 + packet.stream))
         for packet in codec.packets(encoded, frames)
     )
-    return Sound(packets, {"audio": header, "version": header.version})
+    return Sound(packets, {"audio": header})
 
 
 def carried_sound(path: str | Path) -> Sound:

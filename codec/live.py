@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from .audio.stream import StreamDecoder, StreamEncoder
 from .chain import Chain, LivePacket
 from .codec import Codec
-from .container import MAX_FRAMES
 from .errors import BitstreamError
-from .pace import Pace
+from .sender import Sender
 
 HELD = 10
 """Latent frames that are made up at most, from as many that came."""
@@ -59,15 +58,9 @@ class Encoder:
         self, codec: Codec, packet_frames: int = 2, stages: int | None = None, key_every: int = 1,
         kbps: float | None = None,
     ) -> None:  # fmt: skip
-        if not 1 <= packet_frames <= MAX_FRAMES or key_every < 1:
-            raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, and key_every at least 1")
-        if kbps is not None and not kbps > 0:
-            raise ValueError(f"kbps must be more than 0, not {kbps}")
-        self._codec, self._frames, self._key_every = codec, packet_frames, key_every
-        self._stages = min(stages or codec.stages, codec.stages)
-        self._kbps = kbps
+        self._codec, self._frames = codec, packet_frames
+        self._sender = Sender(codec, packet_frames, stages, key_every, kbps)
         self._stream = StreamEncoder(codec.model, block=packet_frames)
-        self.reset()
 
     @property
     def delay(self) -> float:
@@ -84,41 +77,27 @@ class Encoder:
         return self._pack(self._stream.flush())
 
     def _pack(self, tokens: NDArray[np.int64]) -> list[bytes]:
-        packets = []
-        for start in range(0, len(tokens), self._frames):
-            packets.append(self._close(tokens[start : start + self._frames, : self._stages]))
-        return packets
-
-    def _close(self, tokens: NDArray[np.int64]) -> bytes:
-        if self._pace is None:
-            return self._chain.close(self._codec, tokens, self._key_every)
-        stages = self._pace.stages
-        if stages != self._chain.past.shape[1]:
-            self.request_key()
-        packet = self._chain.close(self._codec, tokens[:, :stages], self._key_every)
-        self._pace.note(self._codec.coder, tokens, self._chain.length == 1, len(packet))
-        return packet
+        starts = range(0, len(tokens), self._frames)
+        return [self._sender.close(tokens[start : start + self._frames]) for start in starts]
 
     def request_key(self) -> None:
         """Let the next packet decode by itself: a listener lost one, or comes late."""
-        self._chain.length = 0
+        self._sender.request_key()
 
     def reset(self) -> None:
         """Start a new stream."""
         self._stream.reset()
-        self._chain = Chain()
-        self._pace: Pace | None = None
-        if self._kbps is not None:
-            self._pace = Pace(self._kbps, self._frames / self._codec.frame_rate, self._stages)
+        self._sender.reset()
 
     def snapshot(self) -> Any:
         """The state now, for `restore`."""
-        return copy.deepcopy((self._stream.state(), self._chain, self._pace))
+        return copy.deepcopy((self._stream.state(), self._sender.state()))
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
-        stream, self._chain, self._pace = copy.deepcopy(state)
+        stream, sender = copy.deepcopy(state)
         self._stream.set_state(stream)
+        self._sender.set_state(sender)
 
 
 @dataclass

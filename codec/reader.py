@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO
 
 from .container import (
+    DEFLATED,
     END,
     INDEX,
     MAGIC,
@@ -24,6 +25,7 @@ from .container import (
     crc,
     read_varint,
 )
+from .deflated import inflate
 from .errors import BitstreamError
 from .visual.header import VisualHeader
 
@@ -114,12 +116,17 @@ class Reader:
         if crc(self._window[: at + size]) != self._window[at + size : at + size + 4]:
             raise self.error(at, "the header is damaged", "get the file again from its source")
         try:
-            kind: type[Header] | type[VisualHeader] = VisualHeader if self._window[at] == VISUAL else Header
-            header = kind.unpack(self._window[at : at + size])
+            fields = self._window[at : at + size]
+            if version >= DEFLATED:
+                fields = inflate(fields, MAX_HEADER)
+            kind: type[Header] | type[VisualHeader] = (
+                VisualHeader if fields[:1] == bytes([VISUAL]) else Header
+            )
+            header = kind.unpack(fields)
         except ValueError as error:
-            raise self.error(at, f"header: {error}", "get the file again from its source") from None
+            raise self.error(at, f"header: {error}", "a newer fsqcodec may read it") from None
         self._skip(at + size + 4)
-        return replace(header, version=version)
+        return header
 
     def __iter__(self) -> Iterator[Packet]:
         """Packets as they come; the last frames of each stream are remembered to check their order."""

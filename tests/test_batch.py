@@ -9,6 +9,7 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
+from fsqcodec.chain import LivePacket
 from fsqcodec.codec import Codec
 from fsqcodec.train.metrics import pesq_wideband
 from numpy.typing import NDArray
@@ -76,6 +77,20 @@ def test_streams_of_a_batch_are_chained_each_by_itself(codec: Codec, speech: Sam
     assert np.abs(x[1] - y[1]).max() < 0.05 * np.abs(x[1]).max() + 1e-3
 
 
+def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: Codec, speech: Samples) -> None:
+    voice = np.tile(speech, 4)
+    batch = fsqcodec.BatchEncoder(codec, 2, 5, key_every=50, kbps=3)
+    quiet = np.zeros(batch.samples, np.float32)
+    packets = [batch.push(np.stack([block, quiet])) for block in _blocks(voice, batch.samples)]
+    loud, still = (8 * sum(map(len, sent)) / (len(packets) * 100) for sent in zip(*packets, strict=True))
+    assert 2.5 < loud < 3.3
+    assert still < loud / 2
+    stages = [{LivePacket.unpack(packet, codec.stages).stages for packet in sent[-20:]}
+              for sent in zip(*packets, strict=True)]  # fmt: skip
+    assert max(stages[0]) < codec.stages
+    assert stages[1] == {codec.stages}  # silence has room for all of them
+
+
 def test_memory_stays_where_it_was(codec: Codec) -> None:
     rng = np.random.default_rng(0)
     sender, receiver = fsqcodec.BatchEncoder(codec, 2, 1), fsqcodec.BatchDecoder(codec, 2, 1)
@@ -98,6 +113,8 @@ def test_memory_stays_where_it_was(codec: Codec) -> None:
 def test_what_does_not_fit_is_refused(codec: Codec) -> None:
     with pytest.raises(ValueError, match="streams"):
         fsqcodec.BatchEncoder(codec, 0)
+    with pytest.raises(ValueError, match="kbps"):
+        fsqcodec.BatchEncoder(codec, 2, kbps=0)
     with pytest.raises(ValueError, match="samples"):
         fsqcodec.BatchEncoder(codec, 2).push(np.zeros((2, 5), np.float32))
     with pytest.raises(ValueError, match="2 streams"):

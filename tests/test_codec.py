@@ -229,6 +229,12 @@ def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: Codec, speech: Si
     assert si_sdr(torch.from_numpy(back[tail]), torch.from_numpy(whole[tail])) > 10
 
 
+def test_headers_of_the_shipped_model_are_short(codec: Codec, encoded: Encoded) -> None:
+    """Its hashes stand in the dictionary of `fsqcodec.deflated`: new weights, new entry in front of the others."""
+    for rate, channels in ((8000, 1), (48000, 1), (44100, 2)):
+        assert len(replace(codec.header(encoded, 250), sample_rate=rate, channels=channels).pack()) <= 24
+
+
 def test_another_model_is_refused_by_its_hash(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
     model, tables, _ = load_model("speech-24k")
     with torch.no_grad():

@@ -63,8 +63,6 @@ class VisualHeader:
     """The sound, coded by an audio model."""
     carried: dict[str, Any] | None = None
     """Codec, rate, layout, time base and extra data of sound that is carried as it was."""
-    version: int = 1
-    """Of the format: that of the sound."""
 
     @property
     def layers(self) -> int:
@@ -118,7 +116,7 @@ class VisualHeader:
                    self.frame_rate.denominator, 0 if self.frames is None else self.frames + 1, self.stages,
                    self.stages_per_layer, self.packet_frames, flags, len(tags))  # fmt: skip
         fields = varint(VISUAL) + varint(len(name)) + name + self.model_hash + self.table_hash
-        return seal(fields + b"".join(map(varint, numbers)) + tags + varint(len(audio)) + audio, self.version)
+        return seal(fields + b"".join(map(varint, numbers)) + tags + varint(len(audio)) + audio)
 
     @classmethod
     def unpack(cls, body: bytes) -> VisualHeader:

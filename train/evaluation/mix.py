@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fsqcodec.errors import MediaError
 from fsqcodec.media import AudioReader
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ def mix(clip: Path, behind: Sequence[Path], snr: float, number: int) -> tuple[ND
         number: of the clip, and the seed.
 
     Raises:
-        MediaError: a file cannot be read.
+        MediaError: a file cannot be read, or what is behind is empty.
     """
     rng = np.random.default_rng(number)
     with AudioReader(clip) as reader:
@@ -32,6 +33,8 @@ def mix(clip: Path, behind: Sequence[Path], snr: float, number: int) -> tuple[ND
     if behind:
         with AudioReader(behind[number % len(behind)], rate) as reader:
             other = reader.read().mean(0)
+        if not len(other):
+            raise MediaError(f"{behind[number % len(behind)]}: holds no sound; give others with --behind")
         background = torch.from_numpy(np.resize(np.roll(other, -int(rng.integers(len(other)))), len(voice)))
     else:
         background = noise(len(voice), rng)
