@@ -159,6 +159,23 @@ def test_two_processes_stop_together_when_one_is_asked_and_resume(recipe: Path, 
     assert max(_losses(out)) == stopped + 2
 
 
+def test_a_run_that_is_told_twice_to_stop_still_saves(recipe: Path, tmp_path: Path) -> None:
+    """Schedulers tell all processes, and launchers pass it on."""
+    script = f"""
+import signal
+from pathlib import Path
+from fsqcodec.train.config import load_config
+from fsqcodec.train.loop import Trainer
+def tell(step, steps, values):
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+Trainer(load_config(Path({str(recipe)!r})), print).run(tell)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 1
+
+
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24)])
 def test_muon_moves_all_directions_alike(shape: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(1)

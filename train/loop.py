@@ -365,7 +365,11 @@ def task_of(
 
 
 class _StopSignal:
-    """Turns SIGTERM and the first Ctrl-C into a request to save and stop."""
+    """Turns SIGTERM and the first Ctrl-C into a request to save and stop.
+
+    SIGTERM may come twice, from a scheduler that stops all processes and from a launcher that passes it on; only a second Ctrl-C
+    means that nobody wants to wait.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -375,7 +379,8 @@ class _StopSignal:
 
     def _ask(self, number: int, _: Any) -> None:
         self.asked = True
-        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _averager(decay: float) -> Callable[[Any, Any, Any], None]:
