@@ -31,10 +31,11 @@ def mix(clip: Path, behind: Sequence[Path], snr: float, number: int) -> tuple[ND
     with AudioReader(clip) as reader:
         rate, voice = reader.facts.sample_rate, torch.from_numpy(reader.read().mean(0))
     if behind:
-        with AudioReader(behind[number % len(behind)], rate) as reader:
+        place = behind[number % len(behind)]
+        with AudioReader(place, rate) as reader:
             other = reader.read().mean(0)
         if not len(other):
-            raise MediaError(f"{behind[number % len(behind)]}: holds no sound; give others with --behind")
+            raise MediaError(f"{place}: holds no sound; give others with --behind")
         background = torch.from_numpy(np.resize(np.roll(other, -int(rng.integers(len(other)))), len(voice)))
     else:
         background = noise(len(voice), rng)
