@@ -74,6 +74,16 @@ def test_clips_are_mixed_at_the_level_asked_for(tmp_path: Path, behind: str) -> 
     assert b"exists" in again.stderr
 
 
+def test_nothing_is_mixed_with_a_file_that_holds_no_sound(tmp_path: Path) -> None:
+    soundfile.write(str(tmp_path / "empty.wav"), np.zeros(0), 8000)
+    done = call(
+        "eval", "mix", SPEECH, "--behind", tmp_path / "empty.wav", "--out", tmp_path / "mixed", code=1
+    )
+    assert b"empty.wav" in done.stderr
+    assert b"--behind" in done.stderr
+    assert not list((tmp_path / "mixed").glob("*"))
+
+
 def test_what_was_measured_is_remembered(report: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (report / "cache").glob("*.json")}
     call("eval", "run", report.parent / "clips", "--peers", "opus,jpeg,mjpeg", "--out", report, "--no-report")

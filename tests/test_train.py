@@ -230,6 +230,18 @@ def test_a_measure_that_changes_the_threads_does_not_slow_training_down(recipe: 
     assert torch.get_num_threads() == 1
 
 
+def test_what_was_trained_is_saved_before_it_is_judged(recipe: Path, tmp_path: Path) -> None:
+    class Failing:
+        def score(self, model: object) -> dict[str, float]:
+            raise MemoryError
+
+    trainer = _trainer(recipe, "optim.steps=3", "validate_every=2", "save_minutes=1000")
+    trainer.task.judge = Failing  # type: ignore[method-assign,assignment]
+    with pytest.raises(MemoryError):
+        trainer.run()
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 2
+
+
 def test_init_starts_from_a_shipped_model(recipe: Path) -> None:
     trainer = _trainer(recipe, "init=speech-24k", "model={}")
     assert trainer.task.model.config == fsqcodec.load("speech-24k").model.config

@@ -303,7 +303,16 @@ class Trainer:
                 )
                 self._log(writer, means)
                 sums, counted, mark = {}, 0, now
-            if validation and (self.step % config.validate_every == 0 or last):
+            stop = self._any(stopping.asked)
+            judged = self.step % config.validate_every == 0 or last
+            # Before a validation too: who stops the run during one may not wait for its end.
+            if judged or stop or time.monotonic() - saved > 60 * config.save_minutes:
+                self.save(last or stop)
+                saved = time.monotonic()
+            if stop and not last:
+                self.notify(f"stopped at step {self.step}; the same command resumes")
+                break
+            if validation and judged:
                 scores = validation.score(self.ema.module.eval())
                 self.notify(f"step {self.step} | " + " | ".join(f"{k} {v:.3f}" for k, v in scores.items()))
                 if writer:
@@ -313,13 +322,6 @@ class Trainer:
                 # Measures' libraries change it, and threads that wait for each other cost more than they help.
                 torch.set_num_threads(threads)
                 self.model.train()
-            stop = self._any(stopping.asked)
-            if time.monotonic() - saved > 60 * config.save_minutes or last or stop:
-                self.save(last or stop)
-                saved = time.monotonic()
-            if stop:
-                self.notify(f"stopped at step {self.step}; the same command resumes")
-                break
         if writer:
             writer.close()
 
