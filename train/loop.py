@@ -304,21 +304,21 @@ class Trainer:
                 self._log(writer, means)
                 sums, counted, mark = {}, 0, now
             stop = self._any(stopping.asked)
-            judged = self.step % config.validate_every == 0 or last
+            judge = validation if self.step % config.validate_every == 0 or last else None
             # Before a validation too: who stops the run during one may not wait for its end.
-            if judged or stop or time.monotonic() - saved > 60 * config.save_minutes:
+            if judge or stop or last or time.monotonic() - saved > 60 * config.save_minutes:
                 self.save(last or stop)
                 saved = time.monotonic()
             if stop and not last:
                 self.notify(f"stopped at step {self.step}; the same command resumes")
                 break
-            if validation and judged:
-                scores = validation.score(self.ema.module.eval())
+            if judge:
+                scores = judge.score(self.ema.module.eval())
                 self.notify(f"step {self.step} | " + " | ".join(f"{k} {v:.3f}" for k, v in scores.items()))
                 if writer:
                     for key, value in scores.items():
                         writer.add_scalar(f"validation/{key}", value, self.step)
-                    validation.write_samples(self.ema.module, writer, self.step)
+                    judge.write_samples(self.ema.module, writer, self.step)
                 # Measures' libraries change it, and threads that wait for each other cost more than they help.
                 torch.set_num_threads(threads)
                 self.model.train()
