@@ -1,20 +1,18 @@
-"""What the site's build needs: a folder `fsqcodec` as it is imported, and links to files outside `docs/`."""
+"""What the site's build needs: the package's sources in one folder `fsqcodec`, as they are imported."""
 
+import shutil
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = {"train": "train", "cli": "cli", "checkpoints": "checkpoints"}
+FOLDERS = {"codec": ".", "train": "train", "cli": "cli", "checkpoints": "checkpoints"}
 
 
-def on_config(config: Any) -> Any:
-    """Lay the package out under `build/griffe`, where its docstrings are read without importing anything."""
+def on_startup(**_: object) -> None:
+    """Copy the sources to `build/griffe`, where their docstrings are read without importing anything. It must be there when plugins start."""
     package = ROOT / "build" / "griffe" / "fsqcodec"
-    package.mkdir(parents=True, exist_ok=True)
-    wanted = {item.name: item for item in (ROOT / "codec").iterdir() if item.suffix == ".py" or item.is_dir()}
-    wanted |= {name: ROOT / folder for name, folder in FOLDERS.items()}
-    for old in package.iterdir():
-        old.unlink()
-    for name, item in wanted.items():
-        (package / name).symlink_to(item, target_is_directory=item.is_dir())
-    return config
+    shutil.rmtree(package, ignore_errors=True)
+    for folder, target in FOLDERS.items():
+        for source in (ROOT / folder).rglob("*.py"):
+            copy = package / target / source.relative_to(ROOT / folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
