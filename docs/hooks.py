@@ -1,5 +1,6 @@
 """What the site's build needs: the package's sources in one folder `fsqcodec`, as they are imported."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,11 +9,15 @@ FOLDERS = {"codec": ".", "train": "train", "cli": "cli", "checkpoints": "checkpo
 
 
 def on_startup(**_: object) -> None:
-    """Copy the sources to `build/griffe`, where their docstrings are read without importing anything. It must be there when plugins start."""
+    """Copy the sources to `build/griffe`, where docstrings are read without importing anything, before plugins look for them.
+
+    Google's style calls a section of doctests `Examples`; ours of one is an `Example`.
+    """
     package = ROOT / "build" / "griffe" / "fsqcodec"
     shutil.rmtree(package, ignore_errors=True)
     for folder, target in FOLDERS.items():
         for source in (ROOT / folder).rglob("*.py"):
             copy = package / target / source.relative_to(ROOT / folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
+            text = re.sub(r"^( +)Example:$", r"\1Examples:", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            copy.write_text(text, encoding="utf-8")
