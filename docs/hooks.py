@@ -19,5 +19,7 @@ def on_startup(**_: object) -> None:
         for source in (ROOT / folder).rglob("*.py"):
             copy = package / target / source.relative_to(ROOT / folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            text = re.sub(r"^( +)Example:$", r"\1Examples:", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            text = re.sub(
+                r"^( +)Example:$", r"\1Examples:", source.read_text(encoding="utf-8"), flags=re.MULTILINE
+            )
             copy.write_text(text, encoding="utf-8")
