@@ -23,8 +23,8 @@ from fsqcodec.train.music.rule import Coder, Floats, Rule, Tables
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-_OPUS_KBPS = (16, 20, 24, 32, 40, 48, 64, 80)
-_RULE_KBPS = (15, 20, 25, 30, 37, 48, 66)
+_OPUS_KBPS = (16, 24, 32, 48, 64, 80)
+_RULE_KBPS = (15, 20, 27, 36, 50, 70)
 
 Point = tuple[float, float]
 """Kilobits a second and Zimtohrli distance."""

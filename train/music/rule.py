@@ -82,6 +82,8 @@ class Rule:
     """Factors on the perceptual entropy by block type."""
     shape: str = "vorbis"
     """The window."""
+    floor: float = -90.0
+    """The lowest level told."""
     merge: float = 0.0
     """Blocks of a frame share their levels when these differ by less, in dB on average."""
     down: float = 2.5
@@ -100,7 +102,7 @@ def _levels(coefficients: Floats, blocks: int, edges: NDArray[np.int64]) -> Floa
     for block in range(blocks):
         for channel in range(channels):
             for band in range(len(edges) - 1):
-                total = 1e-10
+                total = 1e-13
                 for place in range(edges[band] + block, edges[band + 1], blocks):
                     total += coefficients[channel, place] ** 2
                 out[block, channel, band] = 10 * np.log10(total * blocks / (edges[band + 1] - edges[band]))
@@ -114,7 +116,7 @@ def _steps(levels: Floats, spread: Floats, alpha: float, tilt: float, joint: flo
     wide = np.empty((channels, bands), np.float32)
     for channel in range(channels):
         for band in range(bands):
-            total = 1e-10
+            total = 1e-13
             for other in range(bands):
                 total += 10 ** (levels[channel, other] / 10) * spread[band, other]
             wide[channel, band] = 10 * np.log10(total)
@@ -152,6 +154,7 @@ def _code(
     """Decoded coefficients, bits of coefficients, bits of levels; counts the symbols on the way."""
     alpha, tilt, joint, knob = numbers[0], numbers[1], numbers[2], numbers[3]
     resolution, laziness, rounding, noise, merge = numbers[4], numbers[5], numbers[6], numbers[7], numbers[8]
+    floor = numbers[9]
     channels, frames, size = coefficients.shape
     bands = len(edges) - 1
     out = np.zeros_like(coefficients)
@@ -175,7 +178,7 @@ def _code(
             for block in range(blocks):
                 for channel in range(channels):
                     for band in range(bands):
-                        w = max(0.0, mean[channel, band] + 70)
+                        w = max(0.0, mean[channel, band] - floor)
                         off += w * abs(true[block, channel, band] - mean[channel, band])
                         weight += w
             if off <= merge * weight:
@@ -188,7 +191,7 @@ def _code(
                 change = 0
                 for band in range(bands):
                     last = before[channel, band]
-                    exact = max(true[block, channel, band], -70.0) / resolution
+                    exact = max(true[block, channel, band], floor) / resolution
                     index = last if abs(exact - last) < laziness else int(np.round(exact))
                     indices[channel, band] = index
                     if block % sharing == 0:
@@ -344,7 +347,7 @@ class Coder:
             for frame in range(frames):
                 true = _levels(coefficients[:, frame], blocks, _EDGES)
                 for block in range(blocks):
-                    levels = np.maximum(true[block], -70)
+                    levels = np.maximum(true[block], rule.floor)
                     steps = _steps(levels, self.spread, rule.alpha, rule.tilt, rule.joint, rule.knob)
                     inverse = np.repeat(10 ** (-steps / 20), np.diff(_EDGES) // blocks, axis=1)
                     values = np.abs(coefficients[:, frame, block : _EDGES[-1] : blocks]) * inverse
@@ -362,7 +365,7 @@ class Coder:
         numbers = np.array(
             (
                 *(rule.alpha, rule.tilt, rule.joint, rule.knob, rule.resolution),
-                *(rule.laziness, rule.rounding, rule.noise, rule.merge),
+                *(rule.laziness, rule.rounding, rule.noise, rule.merge, rule.floor),
             ),
             np.float32,
         )
