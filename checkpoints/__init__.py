@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from fsqcodec.audio.codec import STAGES_PER_LAYER, Codec
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.codec import STAGES_PER_LAYER, Codec
+from fsqcodec.audio.prior import Prior
+from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ModelError
-from fsqcodec.prior import Prior
-from fsqcodec.tables import StaticTables
 from fsqcodec.visual.codec import VisualCodec
 from fsqcodec.visual.model import VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior

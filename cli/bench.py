@@ -33,7 +33,7 @@ def speed(clips: Clips, model: Model = DEFAULT_MODEL, seconds: float = 30.0, as_
     out on both sides.
     """
     import torch
-    from fsqcodec.audio.stream import StreamDecoder, StreamEncoder
+    from fsqcodec.audio.chunked import StreamDecoder, StreamEncoder
 
     from .common import load_codec
 
@@ -106,8 +106,8 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
     """Bytes of header, packets and layers at a bitrate, and what the range coder loses against the ideal."""
     import io
 
-    from fsqcodec.packets import code_lengths
-    from fsqcodec.reader import Reader, survey
+    from fsqcodec.audio.packets import code_lengths
+    from fsqcodec.bitstream.reader import Reader, survey
 
     from .common import load_codec
 
@@ -252,7 +252,7 @@ def pictures(
     """
     import resource
 
-    from fsqcodec.frames import FrameReader
+    from fsqcodec.media.video_reader import FrameReader
 
     from .common import load_codec
 
@@ -283,14 +283,14 @@ def _files(clips: str) -> list[Path]:
 
 
 def _rate(file: Path) -> int:
-    from fsqcodec.media import AudioReader
+    from fsqcodec.media.audio import AudioReader
 
     with AudioReader(file) as reader:
         return reader.facts.sample_rate
 
 
 def _original(file: Path) -> Any:
-    from fsqcodec.media import AudioReader
+    from fsqcodec.media.audio import AudioReader
 
     with AudioReader(file) as reader:
         return reader.read()[0]
@@ -302,7 +302,7 @@ def _encode(codec: Any, file: Path) -> Any:
 
 def _clip(clips: str, sample_rate: int, seconds: float | None = None) -> Any:
     import numpy as np
-    from fsqcodec.media import AudioReader
+    from fsqcodec.media.audio import AudioReader
 
     parts = []
     for file in _files(clips):
@@ -314,7 +314,7 @@ def _clip(clips: str, sample_rate: int, seconds: float | None = None) -> Any:
 
 def _repeat(clips: str, seconds: int, target: str) -> None:
     """A wav file of any length, written block by block."""
-    from fsqcodec.media import AudioFacts, AudioWriter
+    from fsqcodec.media.audio import AudioFacts, AudioWriter
 
     minute = _clip(clips, 24000, 60)
     with open(target, "wb") as out:

@@ -303,6 +303,6 @@ def load_live(name: str, engine: str) -> Any:
         raise typer.BadParameter(f"{engine!r} is not torch or onnx", param_hint="--engine")
     if engine == "torch":
         return load_codec(name)
-    from fsqcodec.export import with_onnx
+    from fsqcodec.export.onnx import with_onnx
 
     return with_onnx(load_codec(name))

@@ -26,7 +26,7 @@ from .common import (
     plan,
     read_whole,
     run,
-)  # fmt: skip
+)
 from .pictures import decode_pictures
 
 
@@ -85,8 +85,8 @@ def decode_file(
     keep_going: bool, sample_format: str, overwrite: bool, quiet: bool,
 ) -> str:  # fmt: skip
     """Decode one file; returns a line that says what came of it."""
-    from fsqcodec.media import AudioFacts, AudioWriter
-    from fsqcodec.reader import Reader, survey
+    from fsqcodec.bitstream.reader import Reader, survey
+    from fsqcodec.media.audio import AudioFacts, AudioWriter
     from fsqcodec.visual.header import VisualHeader
 
     name = "standard input" if task.source == "-" else task.source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from fsqcodec.container import PACKET_SECONDS
+from fsqcodec.bitstream.container import PACKET_SECONDS
 
 from .common import (
     DEFAULT_MODEL,
@@ -24,7 +24,7 @@ from .common import (
     open_target,
     plan,
     run,
-)  # fmt: skip
+)
 from .pictures import PICTURES, VIDEO, encode_pictures, looks_like_pictures
 
 
@@ -90,7 +90,7 @@ def encode(
         raise typer.BadParameter(f"{effort!r} is not auto or a number of steps", param_hint="--effort")
     if kbps is not None and bpp is not None:
         raise typer.BadParameter("give --kbps or --bpp, not both")
-    from fsqcodec.media import SOUND
+    from fsqcodec.media.audio import SOUND
 
     tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in SOUND | PICTURES | VIDEO)
     # A bitrate asks for the best quality that fits; a quality beside it is where the search begins.

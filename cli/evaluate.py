@@ -74,7 +74,7 @@ def evaluate(
     """
     from fsqcodec.checkpoints import find_model, read_metadata
     from fsqcodec.errors import ConfigError
-    from fsqcodec.frames import has_pictures
+    from fsqcodec.media.video_reader import has_pictures
     from fsqcodec.train.evaluation.codecs import LADDERS, model_and_effort, peers_of
     from fsqcodec.train.evaluation.media import KINDS
     from fsqcodec.train.evaluation.runner import plan, run
@@ -143,7 +143,7 @@ def mix(
 
     fsqcodec eval mix clips/ --behind music/ --snr 10 --out mixed/ && fsqcodec eval mixed/
     """
-    from fsqcodec.media import AudioFacts, AudioWriter
+    from fsqcodec.media.audio import AudioFacts, AudioWriter
     from fsqcodec.train.evaluation.mix import mix as mixed
     from fsqcodec.train.items import list_media
 

@@ -16,14 +16,14 @@ def export(
 ) -> None:
     """Write encoder and decoder as ONNX graphs whose state goes in and out, for any batch and number of frames.
 
-    Quantizer, prior and range coder are not in them; `fsqcodec.export` says what goes in and out.
+    Quantizer, prior and range coder are not in them; `fsqcodec.export.onnx` says what goes in and out.
 
     [bold]Example[/bold]
 
     fsqcodec export speech-24k graphs/
     """
-    from fsqcodec.export import PARTS
-    from fsqcodec.export import export as write
+    from fsqcodec.export.onnx import PARTS
+    from fsqcodec.export.onnx import export as write
 
     write(load_codec(model).model, folder)
     for part in PARTS:

@@ -56,7 +56,7 @@ def info(
 
 def describe(name: str, keep_going: bool = False) -> dict[str, Any]:
     """Facts of one file, ready for JSON."""
-    from fsqcodec.reader import Reader, survey
+    from fsqcodec.bitstream.reader import Reader, survey
     from fsqcodec.visual.header import VisualHeader
 
     with open_source(name) as file:
@@ -103,8 +103,8 @@ def frame_bits(name: str, picture_model: str) -> list[int]:
         BitstreamError: it is damaged.
         ModelError: it was made with another model.
     """
+    from fsqcodec.bitstream.reader import Reader
     from fsqcodec.errors import MediaError
-    from fsqcodec.reader import Reader
 
     if name == "-":
         raise MediaError("standard input: --frames reads a file twice; name one")

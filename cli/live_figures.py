@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from fsqcodec.codec import Codec
+    from fsqcodec.audio.codec import Codec
 
 _PACKETS = 150
 """Packets that are timed, after a few that are not."""

@@ -25,8 +25,8 @@ def peel(
     """
     from dataclasses import replace
 
-    from fsqcodec.container import Writer
-    from fsqcodec.reader import Reader, survey
+    from fsqcodec.bitstream.container import Writer
+    from fsqcodec.bitstream.reader import Reader, survey
     from fsqcodec.visual.header import VisualHeader
 
     (task,) = plan(inputs, None, ".peeled.fsq", lambda _: True)

@@ -30,7 +30,7 @@ _MAGIC = (
 def looks_like_pictures(source: str) -> bool:
     """Whether an input holds pictures: by what is in it, not by its name; a pipe by its first bytes."""
     if source != "-":
-        from fsqcodec.frames import has_pictures
+        from fsqcodec.media.video_reader import has_pictures
 
         return Path(source).is_file() and has_pictures(source)
     head = sys.stdin.buffer.peek(16)[:16] if hasattr(sys.stdin.buffer, "peek") else b""
@@ -54,9 +54,9 @@ def encode_pictures(
     audio_model: str, effort: int | None, overwrite: bool, quiet: bool,
 ) -> str:  # fmt: skip
     """Encode one picture or video; returns a line that says what came of it."""
-    from fsqcodec.film import SOUND_KBPS, carried_sound, coded_sound, encode_film, no_sound, read_sound
-    from fsqcodec.frames import FrameReader
-    from fsqcodec.media import has_sound
+    from fsqcodec.files.video import SOUND_KBPS, carried_sound, coded_sound, encode_film, no_sound, read_sound
+    from fsqcodec.media.audio import has_sound
+    from fsqcodec.media.video_reader import FrameReader
 
     with open_target(task.target, overwrite) as target, on_disk(task.source) as path, FrameReader(path, task.source) as reader:  # fmt: skip
         codec, facts = load_codec(model), reader.facts
@@ -102,10 +102,10 @@ def decode_pictures(
     stages: int | None, start: float, duration: float | None, quiet: bool,
 ) -> str:  # fmt: skip
     """Decode an open file of pictures into an open target; returns a line that says what came of it."""
+    from fsqcodec.bitstream.reader import Reader
     from fsqcodec.errors import MediaError
-    from fsqcodec.film import FilmDecoder, SoundOf, decode_sound
-    from fsqcodec.reader import Reader
-    from fsqcodec.stills import STILLS
+    from fsqcodec.files.video import FilmDecoder, SoundOf, decode_sound
+    from fsqcodec.media.image import STILLS
     from fsqcodec.visual.header import VisualHeader
 
     name, header, keep_going = reader.name, reader.header, reader.keep_going

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fsqcodec.container import PACKET_SECONDS
-from fsqcodec.encoded import Encoded
+from fsqcodec.audio.tokens import Encoded
+from fsqcodec.bitstream.container import PACKET_SECONDS
 
 if TYPE_CHECKING:
-    from fsqcodec.codec import Codec
+    from fsqcodec.audio.codec import Codec
 
 PACKETS = (0.25, 0.5, 1.0, 2.0, PACKET_SECONDS)
 """Seconds of the packets whose bits are counted."""
@@ -62,8 +62,8 @@ def by_packet(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
 
 def decoding_speed(codec: Codec, clips: list[Encoded], minutes: float) -> list[dict[str, Any]]:
     """Times real time of a long file, and of a minute decoded packet by packet with short blocks."""
-    from fsqcodec.audio.stream import StreamDecoder
-    from fsqcodec.reader import Reader
+    from fsqcodec.audio.chunked import StreamDecoder
+    from fsqcodec.bitstream.reader import Reader
 
     tokens = np.concatenate([clip.tokens for clip in clips], axis=2)[0].T
 

@@ -66,7 +66,7 @@ def stream(
     """
     import numpy as np
     from fsqcodec import Decoder, Encoder
-    from fsqcodec.media import AudioFacts, AudioReader, AudioWriter
+    from fsqcodec.media.audio import AudioFacts, AudioReader, AudioWriter
 
     codec = load_live(model, engine)
     frames = max(1, round(packet * codec.frame_rate / 1000))

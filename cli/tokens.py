@@ -59,7 +59,7 @@ def _read_media(codec: Any, file: IO[bytes], name: str) -> Any:
 
 def _read_npz(codec: Any, file: IO[bytes], name: str) -> Any:
     import numpy as np
-    from fsqcodec.encoded import Encoded
+    from fsqcodec.audio.tokens import Encoded
     from fsqcodec.errors import BitstreamError, ModelError
 
     try:

@@ -14,29 +14,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsqcodec.checkpoints import load
 
-    from .batch import BatchDecoder, BatchEncoder
-    from .codec import Codec
-    from .encoded import Encoded
+    from .audio.codec import Codec
+    from .audio.tokens import Encoded
     from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
-    from .fsq import FSQ
-    from .live import Decoder, Encoder
-    from .residual import ResidualFSQ
+    from .live.batch import BatchDecoder, BatchEncoder
+    from .live.stream import Decoder, Encoder
+    from .quantization.fsq import FSQ
+    from .quantization.residual_fsq import ResidualFSQ
     from .visual.codec import VisualCodec
 
 _PLACES = {
     "load": "fsqcodec.checkpoints",
-    "BatchDecoder": "fsqcodec.batch",
-    "BatchEncoder": "fsqcodec.batch",
-    "Codec": "fsqcodec.codec",
-    "Encoded": "fsqcodec.encoded",
+    "BatchDecoder": "fsqcodec.live.batch",
+    "BatchEncoder": "fsqcodec.live.batch",
+    "Codec": "fsqcodec.audio.codec",
+    "Encoded": "fsqcodec.audio.tokens",
     "BitstreamError": "fsqcodec.errors",
     "FSQCodecError": "fsqcodec.errors",
     "MediaError": "fsqcodec.errors",
     "ModelError": "fsqcodec.errors",
-    "FSQ": "fsqcodec.fsq",
-    "Encoder": "fsqcodec.live",
-    "Decoder": "fsqcodec.live",
-    "ResidualFSQ": "fsqcodec.residual",
+    "FSQ": "fsqcodec.quantization.fsq",
+    "Encoder": "fsqcodec.live.stream",
+    "Decoder": "fsqcodec.live.stream",
+    "ResidualFSQ": "fsqcodec.quantization.residual_fsq",
     "VisualCodec": "fsqcodec.visual.codec",
 }
 __all__ = [

@@ -10,9 +10,9 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
+from fsqcodec.audio.codec import Codec
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.codec import Codec
-from fsqcodec.media import AudioReader
+from fsqcodec.media.audio import AudioReader
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 

@@ -9,8 +9,8 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.chain import LivePacket
-from fsqcodec.codec import Codec
+from fsqcodec.audio.codec import Codec
+from fsqcodec.live.packet import LivePacket
 from fsqcodec.train.metrics import pesq_wideband
 from numpy.typing import NDArray
 

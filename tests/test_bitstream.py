@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fsqcodec import rangecoder
-from fsqcodec.container import Header, Packet, Writer, crc, read_varint, varint
-from fsqcodec.deflated import deflate, inflate
+from fsqcodec.bitstream.container import Header, Packet, Writer, crc, read_varint, varint
+from fsqcodec.bitstream.header_dictionary import deflate, inflate
+from fsqcodec.bitstream.reader import Reader, read_index, survey
+from fsqcodec.entropy import range_coder as rangecoder
+from fsqcodec.entropy.range_coder import TOTAL
+from fsqcodec.entropy.static import StaticTables, normalise
 from fsqcodec.errors import BitstreamError, ModelError
-from fsqcodec.rangecoder import TOTAL
-from fsqcodec.reader import Reader, read_index, survey
-from fsqcodec.residual import ResidualFSQ
-from fsqcodec.tables import StaticTables, normalise
+from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -390,7 +390,7 @@ def test_another_process_with_other_threads_codes_the_same_bytes(threads: int) -
     code = (
         "import sys, numpy as np, torch; torch.set_num_threads(int(sys.argv[1]));"
         "from fsqcodec import rangecoder as r; rng = np.random.default_rng(1);"
-        "from fsqcodec.tables import normalise;"
+        "from fsqcodec.entropy.static import normalise;"
         "f = normalise(rng.random((5000, 5)) ** 3); s = rng.integers(0, 5, 5000).astype(np.int32);"
         "print(r.encode(s, f).hex())"
     )

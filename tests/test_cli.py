@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import SPEECH
-from fsqcodec.container import PACKET_SECONDS
-from fsqcodec.media import CODECS, AudioFacts, AudioReader, AudioWriter, Resampler
+from fsqcodec.bitstream.container import PACKET_SECONDS
+from fsqcodec.media.audio import CODECS, AudioFacts, AudioReader, AudioWriter, Resampler
 
 CALL = [sys.executable, "-m", "fsqcodec.cli.main"]
 

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import SPEECH
+from fsqcodec.audio.blocks import Analysis, Synthesis
+from fsqcodec.audio.chunked import BLOCK, StreamDecoder, StreamEncoder
+from fsqcodec.audio.codec import Codec
 from fsqcodec.audio.excitation import Excitation
-from fsqcodec.audio.layers import Analysis, Synthesis
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.audio.stream import BLOCK, StreamDecoder, StreamEncoder
+from fsqcodec.audio.packets import code_lengths
+from fsqcodec.audio.tokens import Encoded
+from fsqcodec.bitstream.container import Writer
+from fsqcodec.bitstream.reader import Reader, survey
 from fsqcodec.checkpoints import load_model, round_matrices, save_model, token_hash
-from fsqcodec.codec import Codec
-from fsqcodec.container import Writer
-from fsqcodec.encoded import Encoded
 from fsqcodec.errors import BitstreamError, ModelError
-from fsqcodec.packets import code_lengths
-from fsqcodec.reader import Reader, survey
 from fsqcodec.train.metrics import estoi, si_sdr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,7 +230,7 @@ def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: Codec, speech: Si
 
 
 def test_headers_of_the_shipped_model_are_short(codec: Codec, encoded: Encoded) -> None:
-    """Its hashes stand in the dictionary of `fsqcodec.deflated`: new weights, new entry in front of the others."""
+    """Its hashes stand in the dictionary of `fsqcodec.bitstream.header_dictionary`: new weights, new entry in front of the others."""
     for rate, channels in ((8000, 1), (48000, 1), (44100, 2)):
         assert len(replace(codec.header(encoded, 250), sample_rate=rate, channels=channels).pack()) <= 24
 
@@ -344,7 +344,7 @@ def test_the_model_is_small_enough() -> None:
 def test_processes_with_one_and_two_threads_write_the_same_file(codec: Codec) -> None:
     code = (
         "import sys, torch, fsqcodec, hashlib; torch.set_num_threads(int(sys.argv[1]));"
-        "from fsqcodec.media import AudioReader; c = fsqcodec.load();"
+        "from fsqcodec.media.audio import AudioReader; c = fsqcodec.load();"
         "x = AudioReader(sys.argv[2], 24000).read();"
         "print(hashlib.sha256(c.to_bytes(c.encode(x))).hexdigest())"
     )

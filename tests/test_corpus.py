@@ -21,7 +21,7 @@ import soundfile
 import torch
 import webdataset
 from conftest import SPEECH
-from fsqcodec.codec import Codec
+from fsqcodec.audio.codec import Codec
 from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.train import corpus
 from fsqcodec.train.config import DataConfig, PriorConfig, Source

@@ -8,8 +8,8 @@ import fsqcodec
 import numpy as np
 import onnxruntime
 import pytest
-from fsqcodec.codec import Codec
-from fsqcodec.export import with_onnx
+from fsqcodec.audio.codec import Codec
+from fsqcodec.export.onnx import with_onnx
 from numpy.typing import NDArray
 from test_cli import call
 

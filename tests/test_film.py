@@ -11,9 +11,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from fsqcodec.colours import Colours, from_rgb, to_rgb
-from fsqcodec.frames import FrameReader
-from fsqcodec.movie import MovieWriter
+from fsqcodec.media.color import Colours, from_rgb, to_rgb
+from fsqcodec.media.video_reader import FrameReader
+from fsqcodec.media.video_writer import MovieWriter
 from media import picture, psnr, sound_packets, times_of, write_video
 from PIL import Image
 from test_cli import call

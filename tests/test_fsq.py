@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from fsqcodec import FSQ, ResidualFSQ
-from fsqcodec.fsq import PRESETS, from_digits, to_digits
+from fsqcodec.quantization.fsq import PRESETS, from_digits, to_digits
 from hypothesis import given
 from hypothesis import strategies as st
 

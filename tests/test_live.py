@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import SPEECH
-from fsqcodec.audio.stream import StreamDecoder, StreamEncoder
-from fsqcodec.chain import LivePacket
-from fsqcodec.codec import Codec
-from fsqcodec.container import Packet
+from fsqcodec.audio.chunked import StreamDecoder, StreamEncoder
+from fsqcodec.audio.codec import Codec
+from fsqcodec.bitstream.container import Packet
+from fsqcodec.live.packet import LivePacket
 from fsqcodec.train.evaluation.loss import measure
 from fsqcodec.train.metrics import pesq_wideband, si_sdr
 from hypothesis import given, settings

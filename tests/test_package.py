@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import SPEECH
-from fsqcodec.codec import Codec
-from fsqcodec.encoded import Encoded
+from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.tokens import Encoded
 from media import picture
 from PIL import Image
 
@@ -83,7 +83,13 @@ def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
 
 @pytest.mark.parametrize(
     "module",
-    ["fsqcodec.fsq", "fsqcodec.residual", "fsqcodec.codec", "fsqcodec.live", "fsqcodec.visual.codec"],
+    [
+        "fsqcodec.quantization.fsq",
+        "fsqcodec.quantization.residual_fsq",
+        "fsqcodec.audio.codec",
+        "fsqcodec.live.stream",
+        "fsqcodec.visual.codec",
+    ],
 )
 def test_doc_examples(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))

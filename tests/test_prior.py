@@ -10,16 +10,17 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec import exact, sequential
+from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.prior import SCALES, TAPS, TYPES, Prior, check_bounds
+from fsqcodec.audio.tokens import Encoded
+from fsqcodec.bitstream.reader import Reader
 from fsqcodec.checkpoints import load_model, save_model
-from fsqcodec.codec import Codec
-from fsqcodec.encoded import Encoded
+from fsqcodec.entropy import integer as exact
+from fsqcodec.entropy import kernels as sequential
+from fsqcodec.entropy.range_coder import TOTAL, check_frequencies
+from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import BitstreamError, ModelError
-from fsqcodec.prior import SCALES, TAPS, TYPES, Prior, check_bounds
-from fsqcodec.rangecoder import TOTAL, check_frequencies
-from fsqcodec.reader import Reader
-from fsqcodec.residual import ResidualFSQ
-from fsqcodec.tables import StaticTables
+from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,7 +144,7 @@ def test_plain_python_decodes_what_matrix_products_encoded(seed: int, tail: int)
     with pytest.MonkeyPatch.context() as patch:
         for name, function in compiled.items():
             patch.setattr(sequential, name, function.py_func)
-        patch.setattr("fsqcodec.prior.run", sequential.run)
+        patch.setattr("fsqcodec.audio.prior.run", sequential.run)
         with np.errstate(over="ignore"):
             decoded = prior.decode_layers(messages, 3, 5, PER_LAYER, tail)
             after = prior.decode_whole(prior.encode_whole(tokens, tokens[1:]), 3, 5, tokens[1:])

@@ -10,15 +10,15 @@ import pytest
 import torch
 import torchaudio.functional as AF
 from conftest import SPEECH
+from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.refine import EFFORT, automatic_effort
 from fsqcodec.audio.search import Search
 from fsqcodec.cli.main import app
-from fsqcodec.codec import Codec
 from fsqcodec.errors import ModelError
-from fsqcodec.film import read_sound
-from fsqcodec.hearing.losses import ReconstructionLoss
-from fsqcodec.hearing.mel import mel_filters
-from fsqcodec.hearing.rumble import Rumble
-from fsqcodec.refine import EFFORT, automatic_effort
+from fsqcodec.files.video import read_sound
+from fsqcodec.losses.low_frequency import Rumble
+from fsqcodec.losses.mel import mel_filters
+from fsqcodec.losses.reconstruction import ReconstructionLoss
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner

@@ -14,7 +14,7 @@ import aiohttp
 import numpy as np
 import pytest
 from conftest import SPEECH
-from fsqcodec.media import AudioReader
+from fsqcodec.media.audio import AudioReader
 
 BLOCK = 960
 """Samples of a message, 40 ms at 24 kHz."""

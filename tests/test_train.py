@@ -18,11 +18,11 @@ import psutil
 import pytest
 import torch
 from conftest import SPEECH
-from fsqcodec.audio.layers import Block
+from fsqcodec.audio.blocks import Block
 from fsqcodec.checkpoints import load_visual
 from fsqcodec.errors import ConfigError
-from fsqcodec.hearing.losses import ReconstructionLoss
-from fsqcodec.hearing.spectra import spectra
+from fsqcodec.losses.reconstruction import ReconstructionLoss
+from fsqcodec.nn.stft import spectra
 from fsqcodec.train.augment import SNR, noise, place_in_room, put_behind
 from fsqcodec.train.config import DataConfig, Source, load_config
 from fsqcodec.train.data import Crops, with_gaps

@@ -11,13 +11,14 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec import exact, rangecoder
+from fsqcodec.bitstream.container import Writer
+from fsqcodec.bitstream.reader import Reader
 from fsqcodec.checkpoints import load_visual, save_model
-from fsqcodec.container import Writer
+from fsqcodec.entropy import integer as exact
+from fsqcodec.entropy import range_coder as rangecoder
+from fsqcodec.entropy.kernels import frequency_rows
 from fsqcodec.errors import BitstreamError, ModelError
-from fsqcodec.frames import Frame
-from fsqcodec.reader import Reader
-from fsqcodec.sequential import frequency_rows
+from fsqcodec.media.video_reader import Frame
 from fsqcodec.train.config import load_config
 from fsqcodec.train.loop import Trainer
 from fsqcodec.train.visual_prior import VisualPriorNetwork

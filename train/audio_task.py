@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fsqcodec.audio.layers import Block
+from fsqcodec.audio.blocks import Block
 from fsqcodec.audio.model import AudioConfig, AudioModel
+from fsqcodec.audio.packets import STAGES_PER_LAYER
 from fsqcodec.checkpoints import Loaded, load_model, round_matrices, save_model
+from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ConfigError
-from fsqcodec.hearing.losses import Bands, Harmonics, ReconstructionLoss
-from fsqcodec.packets import STAGES_PER_LAYER
-from fsqcodec.tables import StaticTables
+from fsqcodec.losses.reconstruction import Bands, Harmonics, ReconstructionLoss
 from safetensors.torch import load_file
 from torch import Tensor, nn
 

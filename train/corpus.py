@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from fsqcodec.codec import Codec
-from fsqcodec.encoded import Encoded
+from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.tokens import Encoded
 from fsqcodec.errors import ConfigError, FSQCodecError, ModelError
 from numpy.typing import NDArray
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torchaudio.functional as AF
 from fsqcodec.errors import ConfigError, FSQCodecError
-from fsqcodec.media import AudioReader
+from fsqcodec.media.audio import AudioReader
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -53,7 +53,7 @@ class Crops(Dataset[dict[str, Tensor]]):
     """Random augmented crops; item i is `{"audio": float32 (samples,), "stages": int64 ()}`.
 
     Where packets get lost (`config.lost`), also `"frames"`, int64 (samples // frame,): the latent frame that the decoder
-    sees in place of each, as in `fsqcodec.live`.
+    sees in place of each, as in `fsqcodec.live.stream`.
 
     Args:
         config: sources and augmentation.
@@ -132,7 +132,7 @@ class Crops(Dataset[dict[str, Tensor]]):
 def with_gaps(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Which of `count` latent frames a decoder sees in place of each, int64 (count,), when some packets get lost.
 
-    A gap is gone through with what was there before it, backwards (`fsqcodec.live.Decoder`).
+    A gap is gone through with what was there before it, backwards (`fsqcodec.live.stream.Decoder`).
     """
     frames = np.arange(count)
     for start in np.sort(rng.integers(1, count, count // _APART)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fsqcodec.audio.layers import Block
+from fsqcodec.audio.blocks import Block
 from fsqcodec.visual.model import Block as VisualBlock
 from torch import nn
 

@@ -13,7 +13,7 @@ import torch
 from fsqcodec.audio.model import AudioModel
 from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
 from fsqcodec.errors import ConfigError, ModelError
-from fsqcodec.hearing.losses import ReconstructionLoss
+from fsqcodec.losses.reconstruction import ReconstructionLoss
 from torch import Tensor
 
 from .audio_task import restored_prior, rounded

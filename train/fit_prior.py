@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from fsqcodec.audio.stream import StreamEncoder
+from fsqcodec.audio.chunked import StreamEncoder
+from fsqcodec.audio.packets import STAGES_PER_LAYER
+from fsqcodec.audio.prior import Prior
 from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
+from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ConfigError, ModelError
-from fsqcodec.media import AudioReader
-from fsqcodec.packets import STAGES_PER_LAYER
-from fsqcodec.prior import Prior
-from fsqcodec.tables import StaticTables
+from fsqcodec.media.audio import AudioReader
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fsqcodec.errors import ConfigError, MediaError
-from fsqcodec.media import SOUND
+from fsqcodec.media.audio import SOUND
 
 _NO_MEDIA = frozenset(
     {".csv", ".fsq", ".html", ".json", ".log", ".md", ".safetensors", ".svg", ".tsv", ".txt", ".yaml"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from fsqcodec.errors import ConfigError
-from fsqcodec.precision import has_bfloat16
+from fsqcodec.nn.bf16 import has_bfloat16
 
 CHOICES = ("auto", "bf16", "no")
 

@@ -1,4 +1,4 @@
-"""The learned prior in floats: what is trained here is exported to the integers of `fsqcodec.prior`.
+"""The learned prior in floats: what is trained here is exported to the integers of `fsqcodec.audio.prior`.
 
 A causal network over the digits of residual FSQ tokens. Every digit (stage, channel) of a frame is predicted from
 - earlier frames: their digits, embedded, through two causal convolutions;
@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from fsqcodec.exact import ACTIVATION_BITS, weight_table
-from fsqcodec.prior import SCALES, TAPS, TYPES, Prior
-from fsqcodec.residual import ResidualFSQ
-from fsqcodec.slopes import rate_slopes
+from fsqcodec.audio.prior import SCALES, TAPS, TYPES, Prior
+from fsqcodec.entropy.integer import ACTIVATION_BITS, weight_table
+from fsqcodec.entropy.rate_gradient import rate_slopes
+from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -101,7 +101,7 @@ class PriorNetwork(QuantizedNetwork):
         return found.unflatten(-1, (len(self.levels), self.depth))
 
     def export(self) -> dict[str, NDArray[np.integer]]:
-        """The tensors of `fsqcodec.prior.Prior`; `quantize` comes first."""
+        """The tensors of `fsqcodec.audio.prior.Prior`; `quantize` comes first."""
         masks = {"embed": self.placed, "near": self.causal, "far": self.causal, "siblings": self.earlier}
         found = {name: self.rounded(name) * masks.get(name, 1) for name in SCALES}
         for name, point in self.points(self.scales).items():

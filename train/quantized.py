@@ -1,4 +1,4 @@
-"""Float networks that turn into integer ones: the training side of `fsqcodec.exact`.
+"""Float networks that turn into integer ones: the training side of `fsqcodec.entropy.integer`.
 
 Until `quantize` is called they are ordinary networks with activations clipped to [0, 1]; from then on every weight
 is a multiple of a power of two and every activation of 1/128, with straight-through gradients (Jacob et al. 2018).
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from fsqcodec.exact import ACTIVATION, ACTIVATION_BITS
+from fsqcodec.entropy.integer import ACTIVATION, ACTIVATION_BITS
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F

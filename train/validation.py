@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.media import AudioReader
+from fsqcodec.media.audio import AudioReader
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter

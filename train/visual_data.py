@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fsqcodec.errors import ConfigError, FSQCodecError
-from fsqcodec.frames import FrameReader
+from fsqcodec.media.video_reader import FrameReader
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from fsqcodec.exact import ACTIVATION_BITS, LOGIT_BITS, weight_table
+from fsqcodec.entropy.integer import ACTIVATION_BITS, LOGIT_BITS, weight_table
 from fsqcodec.visual.context import CHANGES, INPUT_BITS, Layout, black
 from fsqcodec.visual.model import VisualConfig
 from fsqcodec.visual.prior import KINDS, VisualPrior, dtype_of

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..hearing.spectra import surroundings
-from .layers import from_spectrum, magnitude, to_spectrum
+from ..nn.stft import surroundings
+from .blocks import from_spectrum, magnitude, to_spectrum
 
 _ROWS = 127
 """Of the table of phases, one for each latent frame; a prime."""

@@ -13,10 +13,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..residual import ResidualFSQ
-from ..streaming import History
+from ..nn.stream_state import History
+from ..quantization.residual_fsq import ResidualFSQ
+from .blocks import Analysis, Blocks, Synthesis
 from .excitation import Excitation
-from .layers import Analysis, Blocks, Synthesis
 
 
 @dataclass(frozen=True)

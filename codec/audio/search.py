@@ -3,7 +3,7 @@
 A small encoder sees every sound once and cannot know what the decoder will make of its rounding. Where there is time, stochastic
 Gumbel annealing (Yang, Bamler and Mandt 2020, "Improving inference for neural image compression", section 3.2) asks
 the decoder: each latent is drawn at random from the two cells beside it, ever more surely the nearer one, and gradients of what the
-ear notices (`fsqcodec.hearing`) plus λ times the bits of the prior move it. Files decode as all others do.
+ear notices (`fsqcodec.losses`) plus λ times the bits of the prior move it. Files decode as all others do.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..exact import LOGIT_BITS
-from ..hearing.losses import ReconstructionLoss
-from ..precision import has_bfloat16
-from ..prior import Prior
-from ..slopes import rate_slopes
-from ..streaming import History
+from ..entropy.integer import LOGIT_BITS
+from ..entropy.rate_gradient import rate_slopes
+from ..losses.reconstruction import ReconstructionLoss
+from ..nn.bf16 import has_bfloat16
+from ..nn.stream_state import History
 from .model import AudioModel
+from .prior import Prior
 
 _WEIGHTS = {
     "waveform": 0.5,

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import rangecoder
-from ..container import Packet, Writer
+from ..bitstream.container import Packet, Writer
+from ..bitstream.reader import Reader
+from ..entropy import range_coder as rangecoder
 from ..errors import BitstreamError, ModelError
-from ..frames import Frame, Picture
-from ..reader import Reader
-from ..stills import from_png, to_png
+from ..media.image import from_png, to_png
+from ..media.video_reader import Frame, Picture
 from .header import Side, VisualHeader
 from .model import STRIDE, VisualModel
 from .prior import VisualPrior

@@ -19,8 +19,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from ..colours import UNSAID, Colours
-from ..container import MAX_HEADER, MAX_STAGES, VISUAL, Header, read_varint, seal, unzigzag, varint, zigzag
+from ..bitstream.container import (
+    MAX_HEADER,
+    MAX_STAGES,
+    VISUAL,
+    Header,
+    read_varint,
+    seal,
+    unzigzag,
+    varint,
+    zigzag,
+)
+from ..media.color import UNSAID, Colours
 
 MAX_SIDE = 1 << 14
 MAX_PIXELS = 1 << 26

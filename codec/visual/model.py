@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..residual import ResidualFSQ
+from ..quantization.residual_fsq import ResidualFSQ
 
 STRIDE = 16
 """Picture elements, across and down, of a latent position."""

@@ -1,7 +1,7 @@
 """The prior of pictures and video in integers: `fsqcodec.train.visual_prior`, exported.
 
 Weights are int8, activations 0 … 127, values whole cells of the finest grid; products run on float carriers that hold
-whole numbers (`fsqcodec.exact`). A layer is coded in one step, or in two on a checkerboard, so that decoding is a
+whole numbers (`fsqcodec.entropy.integer`). A layer is coded in one step, or in two on a checkerboard, so that decoding is a
 dozen matrix products a frame and never a loop over positions.
 """
 
@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import exact, rangecoder
+from ..entropy import integer as exact
+from ..entropy import range_coder as rangecoder
+from ..entropy.kernels import add_rows, frequency_rows
 from ..errors import ModelError
-from ..sequential import add_rows, frequency_rows
 from .context import CHANGES, INPUT_BITS, Layout, black
 from .model import VisualConfig
 from .skip import Skips

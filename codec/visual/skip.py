@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import rangecoder
+from ..entropy import range_coder as rangecoder
 
 Mask = NDArray[np.bool_]
 PATIENCE = 14.0

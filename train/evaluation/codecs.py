@@ -19,9 +19,9 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from fsqcodec.colours import Colours, from_rgb, to_rgb
 from fsqcodec.errors import ConfigError
-from fsqcodec.media import AudioReader, Resampler
+from fsqcodec.media.audio import AudioReader, Resampler
+from fsqcodec.media.color import Colours, from_rgb, to_rgb
 from numpy.typing import NDArray
 
 from .media import Original
@@ -145,9 +145,9 @@ def _our_sound(original: Original, name: str, kbps: float) -> Decoded:
 
 
 def _our_pictures(original: Original, model: str, quality: float) -> Decoded:
-    from fsqcodec.container import Writer
-    from fsqcodec.frames import Frame
-    from fsqcodec.reader import Reader
+    from fsqcodec.bitstream.container import Writer
+    from fsqcodec.bitstream.reader import Reader
+    from fsqcodec.media.video_reader import Frame
 
     codec = _load(model)
     frames = [Frame(cast(NDArray[np.uint8], picture), i) for i, picture in enumerate(original.data)]

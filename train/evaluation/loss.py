@@ -6,8 +6,8 @@ from ctypes.util import find_library
 from importlib.util import find_spec
 
 import numpy as np
-from fsqcodec.codec import Codec
-from fsqcodec.live import Decoder, Encoder
+from fsqcodec.audio.codec import Codec
+from fsqcodec.live.stream import Decoder, Encoder
 from numpy.typing import NDArray
 
 from ..metrics import align, score

@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from fsqcodec.frames import FrameReader, has_pictures
-from fsqcodec.media import AudioReader
+from fsqcodec.media.audio import AudioReader
+from fsqcodec.media.video_reader import FrameReader, has_pictures
 from numpy.typing import NDArray
 
 KINDS = ("sound", "picture", "video")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fsqcodec.errors import MediaError
-from fsqcodec.media import AudioReader
+from fsqcodec.media.audio import AudioReader
 from numpy.typing import NDArray
 
 from ..augment import noise, put_behind

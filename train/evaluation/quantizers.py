@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from fsqcodec.audio.model import AudioConfig, Decoder, Encoder
-from fsqcodec.fsq import FSQ, PRESETS
-from fsqcodec.hearing.losses import ReconstructionLoss
-from fsqcodec.residual import ResidualFSQ
+from fsqcodec.losses.reconstruction import ReconstructionLoss
+from fsqcodec.quantization.fsq import FSQ, PRESETS
+from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from torch import Tensor, nn
 
 from ..config import DataConfig, Source

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from fsqcodec.colours import UNSAID, from_rgb
+from fsqcodec.media.color import UNSAID, from_rgb
 from numpy.typing import NDArray
 
 from .codecs import round_trip
@@ -188,7 +188,7 @@ def _sound_url(samples: NDArray[np.float32], rate: int) -> str:
 
 
 def _picture_url(picture: NDArray[np.uint8]) -> str:
-    from fsqcodec.stills import encode_still
+    from fsqcodec.media.image import encode_still
 
     return "data:image/png;base64," + base64.b64encode(encode_still(picture, ".png")).decode()
 

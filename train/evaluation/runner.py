@@ -29,11 +29,17 @@ from typing import Any
 import numpy as np
 import torch
 from av.error import FFmpegError
+from fsqcodec.audio.refine import EFFORT, PATIENCE
 from fsqcodec.checkpoints import find_model
 from fsqcodec.errors import FSQCodecError
-from fsqcodec.refine import EFFORT, PATIENCE
 
-from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, model_and_effort, round_trip
+from .codecs import (
+    LADDERS,
+    PICTURE_LADDER,
+    SOUND_LADDER,
+    model_and_effort,
+    round_trip,
+)
 from .measures import measure
 from .media import Original, read_original
 

@@ -19,9 +19,10 @@ import av
 import numpy as np
 import soundfile
 import torch
-from fsqcodec.train.music.rule import Coder, Floats, Rule, Tables
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
+
+from .rule import Coder, Floats, Rule, Tables
 
 _OPUS_KBPS = (16, 24, 32, 48, 64, 80)
 _RULE_KBPS = (15, 20, 27, 36, 50, 70)

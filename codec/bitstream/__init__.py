@@ -1,0 +1,1 @@
+"""The `.fsq` file: bytes only."""

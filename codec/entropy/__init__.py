@@ -1,0 +1,1 @@
+"""From tokens to bytes in exact integers: range coder, tables, integer networks."""

@@ -1,0 +1,1 @@
+"""Whole files of pictures and sound, there and back."""

@@ -1,0 +1,1 @@
+"""Packets of live sound and what becomes of lost ones."""

@@ -1,0 +1,1 @@
+"""What networks of every modality share: state of streams, transforms, number formats."""

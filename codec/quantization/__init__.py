@@ -1,0 +1,1 @@
+"""Finite scalar quantization, plain and residual."""
