@@ -69,7 +69,7 @@ def test_decoding_fewer_layers_equals_decoding_the_peeled_file(fsq: Path, tmp_pa
 def test_a_part_is_the_same_as_in_the_whole(tmp_path: Path, piped: bool) -> None:
     audio, rate = soundfile.read(SPEECH, dtype="float32")
     soundfile.write(tmp_path / "long.wav", np.tile(audio, 5), rate)
-    call("encode", tmp_path / "long.wav", tmp_path / "long.fsq")
+    call("encode", tmp_path / "long.wav", tmp_path / "long.fsq", "--effort", 0)
     call("decode", tmp_path / "long.fsq", tmp_path / "whole.wav")
     data = (tmp_path / "long.fsq").read_bytes()
     source = "-" if piped else tmp_path / "long.fsq"
@@ -108,7 +108,7 @@ def test_folders_keep_their_tree_and_one_bad_file_does_not_stop_the_others(tmp_p
         (tmp_path / "in" / name).write_bytes(SPEECH.read_bytes())
     (tmp_path / "in" / "broken.wav").write_bytes(b"no audio at all")
     (tmp_path / "in" / "notes.txt").write_text("not media")
-    done = call("encode", tmp_path / "in", "--out-dir", tmp_path / "out", "--jobs", 2, code=1)
+    done = call("encode", tmp_path / "in", "--out-dir", tmp_path / "out", "--jobs", 2, "--effort", 0, code=1)
     assert b"broken.wav" in done.stderr
     assert b"1 of 3 files failed" in done.stderr
     assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()} == {
@@ -120,7 +120,7 @@ def test_folders_keep_their_tree_and_one_bad_file_does_not_stop_the_others(tmp_p
         soundfile.info(str(tmp_path / "back" / "deep" / "b.flac")).frames
         == soundfile.info(str(SPEECH)).frames
     )
-    call("encode", str(tmp_path / "in" / "*.wav"), "--out-dir", tmp_path / "globbed", code=1)
+    call("encode", str(tmp_path / "in" / "*.wav"), "--out-dir", tmp_path / "globbed", "--effort", 0, code=1)
     assert (tmp_path / "globbed" / "a.fsq").exists()
 
 
@@ -129,7 +129,7 @@ def test_tags_survive(tmp_path: Path) -> None:
         writer = AudioWriter(out, ".flac", AudioFacts(16000, 1, {"title": "Größe", "artist": "Ann"}))
         writer.write(reader.read())
         writer.close()
-    call("encode", tmp_path / "tagged.flac", tmp_path / "t.fsq", "--kbps", 2)
+    call("encode", tmp_path / "tagged.flac", tmp_path / "t.fsq", "--kbps", 2, "--effort", 0)
     call("decode", tmp_path / "t.fsq", tmp_path / "t.m4a")
     with AudioReader(tmp_path / "t.m4a") as reader:
         assert reader.facts.tags == {"title": "Größe", "artist": "Ann"}
@@ -177,7 +177,7 @@ def test_a_missing_extra_is_named() -> None:
 
 
 def test_keep_going_decodes_what_is_left(fsq: Path, tmp_path: Path) -> None:
-    call("encode", SPEECH, tmp_path / "whole.fsq", "--packet", 0.5)
+    call("encode", SPEECH, tmp_path / "whole.fsq", "--packet", 0.5, "--effort", 0)
     (tmp_path / "cut.fsq").write_bytes((tmp_path / "whole.fsq").read_bytes()[:-400])
     done = call("decode", tmp_path / "cut.fsq", tmp_path / "x.wav", "--keep-going")
     assert b"lost" in done.stderr

@@ -50,7 +50,7 @@ def test_pictures_keep_size_colour_and_transparency(tmp_path: Path) -> None:
 
 
 def test_a_video_keeps_times_and_sound(clip: Path, tmp_path: Path) -> None:
-    call("encode", clip, tmp_path / "c.fsq", "--quality", 6)
+    call("encode", clip, tmp_path / "c.fsq", "--quality", 6, "--effort", 0)
     for suffix in (".mp4", ".mkv"):
         back = tmp_path / f"back{suffix}"
         call("decode", tmp_path / "c.fsq", back)
@@ -151,8 +151,8 @@ def test_errors_name_the_file_and_the_remedy(clip: Path, tmp_path: Path) -> None
 
 
 def test_a_part_of_a_video_begins_at_zero(clip: Path, tmp_path: Path) -> None:
-    call("encode", clip, tmp_path / "c.fsq", "--quality", 3)
-    call("encode", clip, tmp_path / "copy.fsq", "--quality", 3, "--audio", "copy")
+    call("encode", clip, tmp_path / "c.fsq", "--quality", 3, "--effort", 0)
+    call("encode", clip, tmp_path / "copy.fsq", "--quality", 3, "--audio", "copy", "--effort", 0)
     call("decode", tmp_path / "c.fsq", tmp_path / "whole.mkv")
     whole = [float(t) for t in times_of(tmp_path / "whole.mkv")]
     wanted = [t - 0.1 for t in whole if 0.1 <= t - whole[0] < 0.25]
@@ -238,7 +238,7 @@ def test_a_colour_matrix_that_nobody_knows_is_refused() -> None:
 def test_sound_of_many_seconds_goes_with_a_video(tmp_path: Path) -> None:
     """Packets of sound are longer than groups of pictures, and keep all their layers when the pictures lose some."""
     write_video(tmp_path / "in.mp4", 130, size=(32, 48), sound=5.2)
-    call("encode", tmp_path / "in.mp4", tmp_path / "c.fsq", "--quality", 8)
+    call("encode", tmp_path / "in.mp4", tmp_path / "c.fsq", "--quality", 8, "--effort", 0)
     size = (tmp_path / "c.fsq").stat().st_size
     call("peel", tmp_path / "c.fsq", tmp_path / "low.fsq", "--kbps", 8)
     assert (tmp_path / "low.fsq").stat().st_size < size

@@ -57,6 +57,7 @@ def test_a_wheel_encodes_and_decodes(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "back.png").size == (50, 40)
 
 
+@pytest.mark.slow
 def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
     codec: Codec, encoded: Encoded, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def opus(samples: Floats, kbps: int) -> tuple[Floats, float]:
         packet.pts, packet.time_base = number * size, Fraction(1, 48000)
         for frame in decoder.decode(packet):
             part = frame.to_ndarray().reshape(-1, 2) if not frame.format.is_planar else frame.to_ndarray().T
-            scale = 32768 if part.dtype == np.int16 else 1
+            scale = np.float32(32768 if part.dtype == np.int16 else 1)
             parts.append(part.astype(np.float32) / scale)
     bits = 8 * sum(map(len, packets[: -(-len(samples) // size)]))
     return np.concatenate(parts)[: len(samples)], bits * 48 / len(samples)
