@@ -1,1 +1,5 @@
 """Networks for other engines."""
+
+from .onnx import export, with_onnx
+
+__all__ = ["export", "with_onnx"]
