@@ -15,7 +15,7 @@ import torch
 from fsqcodec.bitstream.container import Header, Packet, Writer, crc, read_varint, varint
 from fsqcodec.bitstream.header_dictionary import deflate, inflate
 from fsqcodec.bitstream.reader import Reader, read_index, survey
-from fsqcodec.entropy import range_coder as rangecoder
+from fsqcodec.entropy import range_coder
 from fsqcodec.entropy.range_coder import TOTAL
 from fsqcodec.entropy.static import StaticTables, normalise
 from fsqcodec.errors import BitstreamError, ModelError
@@ -41,10 +41,10 @@ def test_constriction_and_the_reference_write_and_read_the_same_bytes(
     case: tuple[np.ndarray, np.ndarray],
 ) -> None:
     symbols, frequencies = case
-    message = rangecoder.encode(symbols, frequencies)
-    assert message == rangecoder.reference_encode(symbols, frequencies)
-    assert np.array_equal(rangecoder.decode(message, frequencies), symbols)
-    assert np.array_equal(rangecoder.reference_decode(message, frequencies), symbols)
+    message = range_coder.encode(symbols, frequencies)
+    assert message == range_coder.reference_encode(symbols, frequencies)
+    assert np.array_equal(range_coder.decode(message, frequencies), symbols)
+    assert np.array_equal(range_coder.reference_decode(message, frequencies), symbols)
     ideal = -np.log2(frequencies[np.arange(len(symbols)), symbols] / TOTAL).sum()
     assert len(message) * 8 <= ideal * 1.0001 + 16
 
@@ -57,16 +57,16 @@ def test_carries_through_many_words() -> None:
             symbols = np.ones(length, np.int32)
             symbols[-1] = last
             frequencies = np.tile(row, (length, 1))
-            message = rangecoder.encode(symbols, frequencies)
-            assert message == rangecoder.reference_encode(symbols, frequencies)
-            assert np.array_equal(rangecoder.decode(message, frequencies), symbols)
+            message = range_coder.encode(symbols, frequencies)
+            assert message == range_coder.reference_encode(symbols, frequencies)
+            assert np.array_equal(range_coder.decode(message, frequencies), symbols)
 
 
 @given(st.binary(max_size=60), st.integers(1, 300))
 def test_rubbish_reads_as_symbols_or_as_an_error(message: bytes, count: int) -> None:
     frequencies = np.tile(normalise(np.array([[1.0, 5.0, 1e-9]])), (count, 1))
     outcomes = []
-    for decode in (rangecoder.decode, rangecoder.reference_decode):
+    for decode in (range_coder.decode, range_coder.reference_decode):
         try:
             outcomes.append(decode(message, frequencies).tolist())
         except BitstreamError:
@@ -76,9 +76,9 @@ def test_rubbish_reads_as_symbols_or_as_an_error(message: bytes, count: int) -> 
 
 def test_frequencies_are_checked() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        rangecoder.check_frequencies(np.array([[0, TOTAL]]))
+        range_coder.check_frequencies(np.array([[0, TOTAL]]))
     with pytest.raises(ValueError, match="add up"):
-        rangecoder.check_frequencies(np.array([[1, TOTAL]]))
+        range_coder.check_frequencies(np.array([[1, TOTAL]]))
 
 
 @pytest.fixture(scope="module")
@@ -389,7 +389,7 @@ def test_golden_file_of_version_1(tmp_path: Path) -> None:
 def test_another_process_with_other_threads_codes_the_same_bytes(threads: int) -> None:
     code = (
         "import sys, numpy as np, torch; torch.set_num_threads(int(sys.argv[1]));"
-        "from fsqcodec import rangecoder as r; rng = np.random.default_rng(1);"
+        "from fsqcodec.entropy import range_coder as r; rng = np.random.default_rng(1);"
         "from fsqcodec.entropy.static import normalise;"
         "f = normalise(rng.random((5000, 5)) ** 3); s = rng.integers(0, 5, 5000).astype(np.int32);"
         "print(r.encode(s, f).hex())"
@@ -400,4 +400,4 @@ def test_another_process_with_other_threads_codes_the_same_bytes(threads: int) -
     rng = np.random.default_rng(1)
     frequencies = normalise(rng.random((5000, 5)) ** 3)
     symbols = rng.integers(0, 5, 5000).astype(np.int32)
-    assert done.stdout.strip() == rangecoder.reference_encode(symbols, frequencies).hex()
+    assert done.stdout.strip() == range_coder.reference_encode(symbols, frequencies).hex()

@@ -98,14 +98,6 @@ def test_doc_examples(module: str) -> None:
     assert not result.failed
 
 
-def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert snippets
-    monkeypatch.chdir(ROOT)
-    for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), {})
-
-
 def test_public_names_exist() -> None:
     for name in fsqcodec.__all__:
         assert getattr(fsqcodec, name)

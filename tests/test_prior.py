@@ -15,8 +15,7 @@ from fsqcodec.audio.prior import SCALES, TAPS, TYPES, Prior, check_bounds
 from fsqcodec.audio.tokens import Encoded
 from fsqcodec.bitstream.reader import Reader
 from fsqcodec.checkpoints import load_model, save_model
-from fsqcodec.entropy import integer as exact
-from fsqcodec.entropy import kernels as sequential
+from fsqcodec.entropy import integer, kernels
 from fsqcodec.entropy.range_coder import TOTAL, check_frequencies
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import BitstreamError, ModelError
@@ -57,7 +56,7 @@ def random_tensors(quantizer: ResidualFSQ, width: int, seed: int) -> Tensors:
     tensors["siblings"] *= channel[:, None] < channel
     scales = dict.fromkeys(SCALES, 8) | {"embed": 9, "history": 10, "siblings": 10}
     tensors["scales"] = np.array([scales[name] for name in SCALES], np.int32)
-    tensors["weights"] = exact.weight_table().numpy()
+    tensors["weights"] = integer.weight_table().numpy()
     return tensors
 
 
@@ -140,11 +139,11 @@ def test_plain_python_decodes_what_matrix_products_encoded(seed: int, tail: int)
     prior = Prior(random_tensors(quantizer, 6, seed), quantizer, PER_LAYER, seal=True)
     tokens = random_tokens(quantizer, 3, seed)[0]
     messages = prior.encode_layers(tokens, PER_LAYER, tail)
-    compiled = {name: getattr(sequential, name) for name in ("run", *sequential.PARTS)}
+    compiled = {name: getattr(kernels, name) for name in ("run", *kernels.PARTS)}
     with pytest.MonkeyPatch.context() as patch:
         for name, function in compiled.items():
-            patch.setattr(sequential, name, function.py_func)
-        patch.setattr("fsqcodec.audio.prior.run", sequential.run)
+            patch.setattr(kernels, name, function.py_func)
+        patch.setattr("fsqcodec.audio.prior.run", kernels.run)
         with np.errstate(over="ignore"):
             decoded = prior.decode_layers(messages, 3, 5, PER_LAYER, tail)
             after = prior.decode_whole(prior.encode_whole(tokens, tokens[1:]), 3, 5, tokens[1:])
@@ -207,7 +206,7 @@ def test_any_number_of_stages_is_coded(prior: Prior, quantizer: ResidualFSQ) -> 
 def test_frequencies_follow_the_logits() -> None:
     logits = torch.tensor([[0, 64, -64, 10**6], [5, 5, 5, 5], [-(10**7), 0, 0, 0]])
     possible = torch.tensor([True, True, True, False])
-    rows = exact.frequencies(logits, possible, exact.weight_table())
+    rows = integer.frequencies(logits, possible, integer.weight_table())
     check_frequencies(rows.numpy())
     share = rows[0, :3].double() / TOTAL
     assert torch.allclose(share, torch.softmax(torch.tensor([0.0, 1.0, -1.0]).double(), 0), atol=1e-4)
@@ -221,11 +220,11 @@ def test_a_network_that_could_overflow_is_refused(quantizer: ResidualFSQ) -> Non
     depth = max(quantizer.group_levels)
     for bias in ("embed_bias", "near_bias", "far_bias", "hidden_bias", "out_bias"):
         altered = {key: value.copy() for key, value in tensors.items()}
-        altered[bias].flat[0] = exact.LIMIT
+        altered[bias].flat[0] = integer.LIMIT
         with pytest.raises(ModelError, match="may reach"):
             Prior(altered, quantizer, PER_LAYER, seal=True)
     exactly = {key: np.zeros_like(value) for key, value in tensors.items()} | {"scales": tensors["scales"]}
-    exactly["near_bias"][0] = exact.LIMIT
+    exactly["near_bias"][0] = integer.LIMIT
     check_bounds(exactly, depth)
     exactly["near"][0, 0, 0] = -1
     with pytest.raises(ModelError, match="'near' may reach 16777343"):

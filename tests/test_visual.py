@@ -14,8 +14,7 @@ import torch
 from fsqcodec.bitstream.container import Writer
 from fsqcodec.bitstream.reader import Reader
 from fsqcodec.checkpoints import load_visual, save_model
-from fsqcodec.entropy import integer as exact
-from fsqcodec.entropy import range_coder as rangecoder
+from fsqcodec.entropy import integer, range_coder
 from fsqcodec.entropy.kernels import frequency_rows
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.media.video_reader import Frame
@@ -79,7 +78,7 @@ def small() -> VisualCodec:
 
 
 def code(prior: VisualPrior, frames: list[torch.Tensor], layers: int, quality: int = 1) -> list[bytes]:
-    coders = [rangecoder.encoder() for _ in range(layers)]
+    coders = [range_coder.encoder() for _ in range(layers)]
     before = None
     for digits in frames:
         before = prior.encode(coders, values_of(SMALL, digits), before, quality)
@@ -93,7 +92,7 @@ def test_frames_come_back_whole_and_by_layers(seed: int, height: int, width: int
     frames = [random_digits(SMALL, height, width, seed + i) for i in range(count)]
     messages = code(prior, frames, 5)
     for layers in (5, 4, 3, 1):
-        decoders = [rangecoder.decoder(message) for message in messages[:layers]]
+        decoders = [range_coder.decoder(message) for message in messages[:layers]]
         before = None
         for digits in frames:
             before = prior.decode(decoders, height, width, before, 1)
@@ -116,7 +115,7 @@ def test_what_stays_is_skipped_and_comes_back(
         frames.append(
             torch.where(stays[..., None, None], frames[-1], random_digits(SMALL, height, width, seed + 1 + i))
         )
-    coders, skips = [rangecoder.encoder() for _ in range(5)], Skips(height, width)
+    coders, skips = [range_coder.encoder() for _ in range(5)], Skips(height, width)
     before, coded = None, []
     for digits in frames:
         values = (
@@ -127,7 +126,7 @@ def test_what_stays_is_skipped_and_comes_back(
         assert patience or torch.equal(before, digits)
     messages = [coder.finish() for coder in coders]
     for layers in (5, 2):
-        decoders, skips = [rangecoder.decoder(m) for m in messages[:layers]], Skips(height, width)
+        decoders, skips = [range_coder.decoder(m) for m in messages[:layers]], Skips(height, width)
         before = None
         for digits in coded:
             before = prior.decode(decoders, height, width, before, 1, skips)
@@ -165,8 +164,10 @@ def test_integers_are_those_of_the_quantized_float_network(
 def test_frequencies_are_the_same_by_rows_and_at_once(seed: int, count: int, levels: int) -> None:
     logits = np.random.default_rng(seed).integers(-1500, 1500, (count, levels)).astype(np.int32)
     logits[::3] = logits[::3] // 200  # ties
-    table = exact.weight_table()
-    at_once = exact.frequencies(torch.from_numpy(logits).long(), torch.ones(levels, dtype=torch.bool), table)
+    table = integer.weight_table()
+    at_once = integer.frequencies(
+        torch.from_numpy(logits).long(), torch.ones(levels, dtype=torch.bool), table
+    )
     assert np.array_equal(frequency_rows(logits, table.numpy()), at_once.numpy())
 
 
@@ -216,7 +217,7 @@ def test_golden_file_decodes_to_its_tokens() -> None:
     (packet,) = reader
     side = Side.unpack(packet.layers[0], packet.frames)
     assert (side.quality, side.times) == (2, (-3, 40))
-    decoders = [rangecoder.decoder(message) for message in packet.layers[1:]]
+    decoders = [range_coder.decoder(message) for message in packet.layers[1:]]
     before = None
     for digits in frames:
         before = prior.decode(decoders, *digits.shape[:2], before, side.quality - 1)

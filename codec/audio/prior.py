@@ -2,7 +2,7 @@
 
 The network is that of `fsqcodec.train.prior`, exported: weights are int8, embeddings int16, activations 0 … 127.
 Two implementations give the same integers: `Prior.frequencies` sees all tokens at once, as matrix products
-(`fsqcodec.entropy.integer`); `sequential.run` goes digit by digit in plain integer loops, as decoding must.
+(`fsqcodec.entropy.integer`); `fsqcodec.entropy.kernels.run` goes digit by digit in plain integer loops, as decoding must.
 
 Context of a digit: earlier frames of its packet, earlier stages of its frame, earlier channels of its stage,
 never a less important layer. So packets decode by themselves, and trailing layers can be dropped.
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from ..entropy import integer as exact
-from ..entropy import range_coder as rangecoder
+from ..entropy import integer, range_coder
 from ..entropy.kernels import run
 from ..errors import BitstreamError, ModelError
 from ..quantization.residual_fsq import ResidualFSQ
@@ -90,7 +89,7 @@ class Prior:
             "far": (2, width, width), "far_bias": (width,), "context": (width, width),
             "history": (stages, choices, width), "hidden_bias": (stages, width), "out": (stages, width, choices),
             "out_bias": (stages, choices), "siblings": (stages, choices, choices), "scales": (len(SCALES),),
-            "weights": (exact.WEIGHT_TABLE_SIZE,), "blocks": (self.layers + 1,),
+            "weights": (integer.WEIGHT_TABLE_SIZE,), "blocks": (self.layers + 1,),
         }  # fmt: skip
         for name, shape in shapes.items():
             if self.tensors[name].shape != shape:
@@ -113,36 +112,36 @@ class Prior:
         Stages that are left out (n of them are there) are not even zeros: they add nothing to any sum.
         """
         w, scale, (_, t, n, _) = self._float, self.scale, digits.shape
-        with exact.exact_products():
+        with integer.exact_products():
             chosen = one_hot(digits, self.depth).to(self.carrier).flatten(-2)
             chosen = pad(chosen, (0, 0, 0, self.stages - n))
             sums = chosen.flatten(-2) @ w["embed"] + w["embed_bias"]
-            past = pad(exact.requantize(sums, scale["embed"] - exact.ACTIVATION_BITS), (0, 0, TAPS, 0))
+            past = pad(integer.requantize(sums, scale["embed"] - integer.ACTIVATION_BITS), (0, 0, TAPS, 0))
             seen = torch.cat([past[:, TAPS - k :][:, :t] for k in range(1, TAPS + 1)], -1)
-            near = exact.requantize(seen @ w["near"].flatten(0, 1) + w["near_bias"], scale["near"])
+            near = integer.requantize(seen @ w["near"].flatten(0, 1) + w["near_bias"], scale["near"])
             seen = torch.cat([near, pad(near, (0, 0, TAPS, 0))[:, :t]], -1)
-            far = exact.requantize(seen @ w["far"].flatten(0, 1) + w["far_bias"], scale["far"])
+            far = integer.requantize(seen @ w["far"].flatten(0, 1) + w["far_bias"], scale["far"])
             sizes = np.diff(self.tensors["blocks"]).tolist()
             blocks = zip(far.split(sizes, -1), w["context"].split(sizes), strict=True)
             sums = torch.stack([units @ weights for units, weights in blocks], 2).cumsum(2)
             sums = sums.repeat_interleave(self.stages_per_layer, 2)[:, :, : self.stages] + w["hidden_bias"]
             added = torch.einsum("btsc,sch->btsh", chosen, w["history"]).cumsum(2)[:, :, :-1]
-            lift = scale["context"] + exact.ACTIVATION_BITS - scale["history"]
+            lift = scale["context"] + integer.ACTIVATION_BITS - scale["history"]
             sums[:, :, 1:] += added * 2.0**lift
-            hidden = exact.requantize(sums, scale["context"])
+            hidden = integer.requantize(sums, scale["context"])
             logits = torch.einsum("btsh,shc->btsc", hidden, w["out"]) + w["out_bias"]
-            lift = scale["out"] + exact.ACTIVATION_BITS - scale["siblings"]
+            lift = scale["out"] + integer.ACTIVATION_BITS - scale["siblings"]
             logits += torch.einsum("btsc,scd->btsd", chosen, w["siblings"]) * 2.0**lift
-            shift = scale["out"] + exact.ACTIVATION_BITS - exact.LOGIT_BITS
+            shift = scale["out"] + integer.ACTIVATION_BITS - integer.LOGIT_BITS
             units = torch.floor(logits[:, :, :n] * 2.0**-shift).long()
         return units.unflatten(-1, (len(self.levels), self.depth))
 
-    def frequencies(self, tokens: NDArray[np.integer]) -> rangecoder.Frequencies:
+    def frequencies(self, tokens: NDArray[np.integer]) -> range_coder.Frequencies:
         """Rows int32 (B, T, n, d, L) for tokens (B, T, n ≤ stages) of packets of T frames each."""
         digits = torch.from_numpy(self._digits(tokens)).to(self._float["embed"].device)
         logits = self.logits(digits).cpu()
-        rows = exact.frequencies(logits, self._possible, torch.from_numpy(self.tensors["weights"]))
-        found: rangecoder.Frequencies = rows.int().numpy()
+        rows = integer.frequencies(logits, self._possible, torch.from_numpy(self.tensors["weights"]))
+        found: range_coder.Frequencies = rows.int().numpy()
         return found
 
     def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int, tail: int = 0) -> list[bytes]:
@@ -172,7 +171,7 @@ class Prior:
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0].astype(np.int32)
         return [
-            rangecoder.encode(
+            range_coder.encode(
                 digits[:, a:b][kept[:, a:b]].ravel(), rows[:, a:b][kept[:, a:b]].reshape(-1, self.depth)
             )
             for a, b in edges
@@ -183,7 +182,7 @@ class Prior:
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0]
         chosen = np.take_along_axis(rows, digits[..., None], -1)
-        lengths: NDArray[np.float64] = -np.log2(chosen / rangecoder.TOTAL).sum((2, 3))
+        lengths: NDArray[np.float64] = -np.log2(chosen / range_coder.TOTAL).sum((2, 3))
         return lengths
 
     def _digits(self, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -249,10 +248,10 @@ def known_answer(prior: Prior) -> bytes:
     """Fingerprint of a prior, with its logits of six made-up frames."""
     count = np.arange(_ANSWER_FRAMES * prior.stages * len(prior.levels), dtype=np.int64)
     digits = (count * count * 40503 + count * 30011 >> 7).reshape(1, -1, prior.stages, len(prior.levels))
-    return exact.fingerprint(prior.tensors, prior.logits(torch.from_numpy(digits % prior.levels)))
+    return integer.fingerprint(prior.tensors, prior.logits(torch.from_numpy(digits % prior.levels)))
 
 
-def check_bounds(tensors: dict[str, NDArray[np.integer]], depth: int, limit: int = exact.LIMIT) -> None:
+def check_bounds(tensors: dict[str, NDArray[np.integer]], depth: int, limit: int = integer.LIMIT) -> None:
     """Prove that no sum of the network can pass `limit`, whatever the tokens.
 
     For every unit: the largest embedding of each digit, or the absolute weights times the largest activation,
@@ -264,10 +263,10 @@ def check_bounds(tensors: dict[str, NDArray[np.integer]], depth: int, limit: int
     w = {name: np.abs(array.astype(np.int64)) for name, array in tensors.items()}
     scale = dict(zip(SCALES, tensors["scales"].tolist(), strict=True))
     shifts = (
-        scale["embed"] - exact.ACTIVATION_BITS,
-        scale["context"] + exact.ACTIVATION_BITS - scale["history"],
-        scale["out"] + exact.ACTIVATION_BITS - scale["siblings"],
-        scale["out"] + exact.ACTIVATION_BITS - exact.LOGIT_BITS,
+        scale["embed"] - integer.ACTIVATION_BITS,
+        scale["context"] + integer.ACTIVATION_BITS - scale["history"],
+        scale["out"] + integer.ACTIVATION_BITS - scale["siblings"],
+        scale["out"] + integer.ACTIVATION_BITS - integer.LOGIT_BITS,
     )
     if min(*shifts, *scale.values()) < 0 or max(*shifts, *scale.values()) > 24:
         raise ModelError("prior: scales out of range")
@@ -276,7 +275,7 @@ def check_bounds(tensors: dict[str, NDArray[np.integer]], depth: int, limit: int
         found: NDArray[np.int64] = table.reshape(-1, depth, table.shape[-1]).max(1).sum(0)
         return found
 
-    top = exact.ACTIVATION
+    top = integer.ACTIVATION
     siblings = np.stack([largest(table) for table in w["siblings"]]) << shifts[2]
     sums = {
         "embed": largest(w["embed"]) + w["embed_bias"],

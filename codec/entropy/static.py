@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import BitstreamError, ModelError
 from ..quantization.residual_fsq import ResidualFSQ
-from . import range_coder as rangecoder
+from . import range_coder
 from .range_coder import TOTAL, Frequencies
 
 
@@ -36,7 +36,7 @@ class StaticTables:
         if frequencies.shape != shape or frequencies.dtype != np.int32:
             raise ModelError(f"tables of shape {frequencies.shape} where the quantizer needs {shape}")
         try:
-            rangecoder.check_frequencies(frequencies)
+            range_coder.check_frequencies(frequencies)
         except ValueError as error:
             raise ModelError(f"tables: {error}") from None
         self.frequencies, self.levels, self.groups = frequencies, levels, quantizer.groups
@@ -98,7 +98,7 @@ class StaticTables:
         digits = np.concatenate([self._digits(tokens, stage) for stage in range(first, last)])
         rows = np.concatenate([self._rows(tokens, stage) for stage in range(first, last)])
         coded = self._coded(tokens, first, last, tail)
-        return rangecoder.encode(digits[:coded], rows[:coded])
+        return range_coder.encode(digits[:coded], rows[:coded])
 
     def decode(self, message: bytes, tokens: NDArray[np.int32], first: int, last: int, tail: int = 0) -> None:
         """Read the stages first … last-1 of a message into tokens int32 (frames, stages), in place.
@@ -116,7 +116,7 @@ class StaticTables:
             rows = np.concatenate([self._rows(tokens, stage) for stage in range(first, stop)])
             digits = np.tile(self.levels // 2, (stop - first, len(tokens), 1))
             coded = self._coded(tokens, first, stop, tail)
-            digits.reshape(-1)[:coded] = rangecoder.decode(message, rows[:coded])
+            digits.reshape(-1)[:coded] = range_coder.decode(message, rows[:coded])
             if (digits >= self.levels).any():
                 raise BitstreamError("a digit beyond its number of levels")
             tokens[:, start:stop] = (digits[start - first :] * self.radix).sum(-1).T

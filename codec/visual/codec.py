@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..bitstream.container import Packet, Writer
 from ..bitstream.reader import Reader
-from ..entropy import range_coder as rangecoder
+from ..entropy import range_coder
 from ..errors import BitstreamError, ModelError
 from ..media.image import from_png, to_png
 from ..media.video_reader import Frame, Picture
@@ -115,7 +115,7 @@ class VisualCodec:
             stages: write this many stages (all when None).
         """
         per_layer = self.model.config.stages_per_layer
-        coders = [rangecoder.encoder() for _ in range(-(-(stages or self.stages) // per_layer))]
+        coders = [range_coder.encoder() for _ in range(-(-(stages or self.stages) // per_layer))]
         before: Tensor | None = None
         height, width = (-(-side // STRIDE) for side in frames[0].picture.shape[:2])
         skips = Skips(height, width)
@@ -157,7 +157,7 @@ class VisualCodec:
         """Digits of a packet's frames, of all layers that it has or of the first."""
         quality = side.quality - 1
         messages = packet.layers[1:] if layers is None else packet.layers[1 : 1 + layers]
-        decoders = [rangecoder.decoder(message) for message in messages]
+        decoders = [range_coder.decoder(message) for message in messages]
         size = (-(-header.height // STRIDE), -(-header.width // STRIDE))
         before: Tensor | None = None
         skips = Skips(*size) if side.skipping else None

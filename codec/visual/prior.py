@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..entropy import integer as exact
-from ..entropy import range_coder as rangecoder
+from ..entropy import integer, range_coder
 from ..entropy.kernels import add_rows, frequency_rows
 from ..errors import ModelError
 from .context import CHANGES, INPUT_BITS, Layout, black
@@ -25,9 +24,9 @@ from .skip import Skips
 
 KINDS = ("around", "point", "beside", "before")
 """Kinds of context, each with a matrix in every layer."""
-Coders = Sequence[rangecoder.Encoder | rangecoder.ReferenceEncoder]
-Decoders = Sequence[rangecoder.Decoder | rangecoder.ReferenceDecoder]
-Find = Callable[[int, Tensor, Tensor, rangecoder.Frequencies], Tensor]
+Coders = Sequence[range_coder.Encoder | range_coder.ReferenceEncoder]
+Decoders = Sequence[range_coder.Decoder | range_coder.ReferenceDecoder]
+Find = Callable[[int, Tensor, Tensor, range_coder.Frequencies], Tensor]
 """Levels of a step, from the layer, the digits so far, the fields (h, w) of the step, and its frequencies."""
 _ANSWER_SIDE = 3
 
@@ -79,7 +78,7 @@ class VisualPrior:
         layout, hidden, found = self.layout, self.hidden, self.tensors
         outputs = layout.width * layout.levels
         shapes: dict[str, tuple[int, ...]] = {
-            "scales": (layout.layers, 3), "weights": (exact.WEIGHT_TABLE_SIZE,), "answer": (32,)
+            "scales": (layout.layers, 3), "weights": (integer.WEIGHT_TABLE_SIZE,), "answer": (32,)
         }  # fmt: skip
         for k in range(layout.layers):
             shapes |= {f"{kind}{k}": (layout.inputs(k, kind), hidden) for kind in KINDS}
@@ -98,11 +97,11 @@ class VisualPrior:
         for k in range(layout.layers):
             weights = {name: np.abs(found[f"{name}{k}"].astype(np.int64)) for name in (*KINDS, "bias", "mix", "mix_bias", "out", "out_bias")}  # fmt: skip
             first = sum(weights[kind].sum(0) for kind in KINDS) * largest + weights["bias"].max((0, 1))
-            mix = weights["mix"].sum(0) * exact.ACTIVATION + weights["mix_bias"]
-            out = weights["out"].sum(0) * exact.ACTIVATION + weights["out_bias"]
+            mix = weights["mix"].sum(0) * integer.ACTIVATION + weights["mix_bias"]
+            out = weights["out"].sum(0) * integer.ACTIVATION + weights["out_bias"]
             bound = max(first.max(), mix.max(), out.max())
-            if bound > exact.LIMIT:
-                raise ModelError(f"prior: sums of layer {k} may reach {bound}, more than {exact.LIMIT}")
+            if bound > integer.LIMIT:
+                raise ModelError(f"prior: sums of layer {k} may reach {bound}, more than {integer.LIMIT}")
 
     def _answer(self) -> bytes:
         """Fingerprint, with the logits of two made-up frames of three by three positions."""
@@ -112,7 +111,7 @@ class VisualPrior:
         frames = digits.reshape(2, side, side, layout.passes, layout.channels).to(self.carrier)
         pairs = ((frames[0], None, 0), (frames[1], frames[0], self.qualities - 1))
         logits = [self._logits(k, *pair).flatten() for pair in pairs for k in range(layout.layers)]
-        return exact.fingerprint(self.tensors, torch.cat(logits))
+        return integer.fingerprint(self.tensors, torch.cat(logits))
 
     # network
 
@@ -134,10 +133,10 @@ class VisualPrior:
     def _rest(self, layer: int, sums: Tensor) -> Tensor:
         """Logits int32 (..., channels, L) in 2^-6 nats of first sums (..., hidden)."""
         w, (first, mix, out) = self._float, self.scales[layer]
-        units = exact.requantize(sums, first + INPUT_BITS - exact.ACTIVATION_BITS)
-        units = exact.requantize(units @ w[f"mix{layer}"] + w[f"mix_bias{layer}"], mix)
+        units = integer.requantize(sums, first + INPUT_BITS - integer.ACTIVATION_BITS)
+        units = integer.requantize(units @ w[f"mix{layer}"] + w[f"mix_bias{layer}"], mix)
         logits = units @ w[f"out{layer}"] + w[f"out_bias{layer}"]
-        shift = out + exact.ACTIVATION_BITS - exact.LOGIT_BITS
+        shift = out + integer.ACTIVATION_BITS - integer.LOGIT_BITS
         found = torch.floor(logits * 2.0**-shift).int()
         return found.unflatten(-1, (self.layout.width, self.layout.levels))
 
@@ -158,7 +157,7 @@ class VisualPrior:
     def _logits(self, layer: int, digits: Tensor, before: Tensor | None, quality: int) -> Tensor:
         """Logits int32 (h, w, channels, L) of a layer whose digits are known."""
         found = torch.zeros(*digits.shape[:2], self.layout.width, self.layout.levels, dtype=torch.int32)
-        with exact.exact_products():
+        with integer.exact_products():
             for fields, logits in self._steps(layer, digits, before, quality):
                 found[fields] = logits
         return found
@@ -182,9 +181,9 @@ class VisualPrior:
             logits = self._rest(layer, chosen)
             yield fields, self._add_tables(layer, logits, digits, before, fields, white=bool(step))
 
-    def _rows(self, logits: Tensor) -> rangecoder.Frequencies:
+    def _rows(self, logits: Tensor) -> range_coder.Frequencies:
         """Frequencies int32 (n, L), positions and then channels, of logits (..., channels, L)."""
-        rows: rangecoder.Frequencies = frequency_rows(logits.flatten(0, -2).numpy(), self.tensors["weights"])
+        rows: range_coder.Frequencies = frequency_rows(logits.flatten(0, -2).numpy(), self.tensors["weights"])
         return rows
 
     def _fields(self, layer: int, height: int, width: int) -> list[Tensor]:
@@ -224,7 +223,7 @@ class VisualPrior:
             skipped = self.layout.growth(values, wanted, before) <= patience
             skips.encode(coders[0], skipped.numpy())
 
-        def choose(layer: int, digits: Tensor, fields: Tensor, rows: rangecoder.Frequencies) -> Tensor:
+        def choose(layer: int, digits: Tensor, fields: Tensor, rows: range_coder.Frequencies) -> Tensor:
             found = self._own(layer, wanted)[fields] + self.layout.levels // 2
             coders[layer].push(found.flatten().int().numpy(), rows)
             return found
@@ -254,7 +253,7 @@ class VisualPrior:
             BitstreamError: no encoder wrote these messages.
         """
 
-        def read(layer: int, digits: Tensor, fields: Tensor, rows: rangecoder.Frequencies) -> Tensor:
+        def read(layer: int, digits: Tensor, fields: Tensor, rows: range_coder.Frequencies) -> Tensor:
             return torch.from_numpy(decoders[layer].pull(rows)).view(-1, self.layout.width)
 
         skipped = None
@@ -278,7 +277,7 @@ class VisualPrior:
             digits[skipped] = before[skipped]
         for k in range(layers):
             own = self._own(k, digits)
-            with exact.exact_products():
+            with integer.exact_products():
                 for fields, logits in self._steps(k, digits, before, quality, skipped):
                     own[fields] = find(k, digits, fields, self._rows(logits)).float() - layout.levels // 2
         return digits
@@ -292,5 +291,5 @@ class VisualPrior:
         for k in range(self.layout.layers):
             rows = self._rows(self._logits(k, digits, before, quality)[coded])
             chosen = self._own(k, digits)[coded].flatten().long() + self.layout.levels // 2
-            lengths.append(-np.log2(rows[np.arange(len(rows)), chosen] / rangecoder.TOTAL).sum())
+            lengths.append(-np.log2(rows[np.arange(len(rows)), chosen] / range_coder.TOTAL).sum())
         return np.array(lengths)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..entropy import range_coder as rangecoder
+from ..entropy import range_coder
 
 Mask = NDArray[np.bool_]
 PATIENCE = 14.0
@@ -28,7 +28,7 @@ class Skips:
         self._counts = np.ones((_CONTEXTS, 2), np.int64)
         self._last = np.zeros((height, width), np.bool_)
 
-    def encode(self, coder: rangecoder.Encoder | rangecoder.ReferenceEncoder, mask: Mask) -> None:
+    def encode(self, coder: range_coder.Encoder | range_coder.ReferenceEncoder, mask: Mask) -> None:
         """Code the next frame's mask."""
         for row in range(len(mask)):
             contexts = self._contexts(row, mask)
@@ -36,7 +36,7 @@ class Skips:
             self._learn(contexts, mask[row])
         self._last = mask
 
-    def decode(self, decoder: rangecoder.Decoder | rangecoder.ReferenceDecoder) -> Mask:
+    def decode(self, decoder: range_coder.Decoder | range_coder.ReferenceDecoder) -> Mask:
         """The next frame's mask.
 
         Raises:
@@ -64,11 +64,11 @@ class Skips:
         context: NDArray[np.int64] = (above * 2 + self._last[row]) * 4 + sides + below
         return context
 
-    def _frequencies(self, contexts: NDArray[np.int64]) -> rangecoder.Frequencies:
+    def _frequencies(self, contexts: NDArray[np.int64]) -> range_coder.Frequencies:
         """Rows int32 (w, 2)."""
         counts = 2 * self._counts[contexts] - 1  # half a count for each flag that was not seen
-        skip = 1 + counts[:, 1] * (rangecoder.TOTAL - 2) // counts.sum(1)
-        rows: rangecoder.Frequencies = np.stack([rangecoder.TOTAL - skip, skip], 1).astype(np.int32)
+        skip = 1 + counts[:, 1] * (range_coder.TOTAL - 2) // counts.sum(1)
+        rows: range_coder.Frequencies = np.stack([range_coder.TOTAL - skip, skip], 1).astype(np.int32)
         return rows
 
     def _learn(self, contexts: NDArray[np.int64], flags: Mask) -> None:
