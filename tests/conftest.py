@@ -13,16 +13,21 @@ import torch
 from fsqcodec.audio.codec import Codec
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.media.audio import AudioReader
+from helpers import SPEECH, TESTS
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
-
-DATA = Path(__file__).parent / "data"
-SPEECH = DATA / "arctic_a0009.wav"
 
 slow_checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 settings.register_profile("ci", max_examples=200, deadline=None, suppress_health_check=slow_checks)
 settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=slow_checks)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the folder `integration` bear its mark."""
+    for item in items:
+        if TESTS / "integration" in item.path.parents:
+            item.add_marker("integration")
 
 
 @pytest.fixture(autouse=True, scope="session")

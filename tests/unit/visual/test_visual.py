@@ -28,6 +28,7 @@ from fsqcodec.visual.header import Side, VisualHeader
 from fsqcodec.visual.model import VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
 from fsqcodec.visual.skip import Skips
+from helpers import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 from media import picture, psnr, write_video
@@ -37,7 +38,6 @@ SMALL = VisualConfig(
     fine_channels=16, coarse_channels=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), groups=4, stages=10,
     stages_per_layer=2, levels=(5, 5), qualities=3, prior_width=12,
 )  # fmt: skip
-GOLDEN = Path(__file__).parent / "golden"
 
 
 def random_prior(config: VisualConfig, seed: int) -> tuple[VisualPriorNetwork, VisualPrior]:

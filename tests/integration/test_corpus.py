@@ -20,7 +20,6 @@ import pytest
 import soundfile
 import torch
 import webdataset
-from conftest import SPEECH
 from fsqcodec.audio.codec import Codec
 from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.train import corpus
@@ -28,7 +27,7 @@ from fsqcodec.train.config import DataConfig, PriorConfig, Source
 from fsqcodec.train.data import Crops
 from fsqcodec.train.fit_prior import PriorTrainer
 from fsqcodec.train.items import list_items
-from test_cli import call
+from helpers import SPEECH, call
 
 
 def _write_corpus(folder: Path, count: int) -> list[str]:

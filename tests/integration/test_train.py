@@ -17,7 +17,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import SPEECH
 from fsqcodec.audio.blocks import Block
 from fsqcodec.checkpoints import load_visual
 from fsqcodec.errors import ConfigError
@@ -34,23 +33,7 @@ from fsqcodec.train.prior import code_lengths
 from fsqcodec.train.seams import seams
 from fsqcodec.train.visual_task import starting_point
 from fsqcodec.visual.model import VisualConfig, VisualModel
-
-RECIPE = """
-out: {out}
-seed: 3
-data:
-  crop: 0.2
-  cache: {cache}
-  workers: 0
-  sources: [{{path: {speech}}}]
-model: {{fine_channels: 32, coarse_channels: 32, encoder_blocks: [1, 1], decoder_blocks: [1, 1], groups: 4, stages: 6}}
-optim: {{steps: {steps}, batch: 4, warmup: 5, lr: 0.005, ema: 0.9}}
-loss: {{waveform: [1, 1], spectrum: [1, 1], mel: [1, 1], loudness: [0, 0], disturbance: [0, 0], similarity: [0, 0], harmonics: [0, 0], rumble: [0, 0]}}
-log_every: 1
-save_minutes: 0.0001
-mixed_precision: "no"
-threads: 1
-"""
+from helpers import RECIPE, ROOT, SPEECH
 
 
 @pytest.fixture
@@ -403,15 +386,13 @@ def test_a_setting_can_be_emptied(recipe: Path) -> None:
 
 
 def test_the_shipped_recipe_is_what_made_the_shipped_model() -> None:
-    recipe = load_config(Path(fsqcodec.__file__).parent.parent / "train" / "configs" / "speech-24k.yaml")
+    recipe = load_config(ROOT / "train" / "configs" / "speech-24k.yaml")
     made = fsqcodec.load("speech-24k").metadata["train"]["config"]
     assert json.loads(json.dumps(made["data"]["sources"])) == [vars(s) for s in recipe.data.sources]
 
 
 def test_schedule() -> None:
-    config = load_config(
-        Path(fsqcodec.__file__).parent.parent / "train" / "configs" / "speech-24k.yaml"
-    ).optim
+    config = load_config(ROOT / "train" / "configs" / "speech-24k.yaml").optim
     rates = [learning_rate(s, config) for s in range(config.steps + 1)]
     assert rates[0] < rates[config.warmup] == config.lr == max(rates)
     assert rates[config.steps] == pytest.approx(config.lr / 50)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import SPEECH
 from fsqcodec.train.evaluation import quantizers
 from fsqcodec.train.evaluation.codecs import Decoded
 from fsqcodec.train.evaluation.measures import measure
@@ -20,9 +19,9 @@ from fsqcodec.train.evaluation.media import Original
 from fsqcodec.train.evaluation.statistics import bjontegaard_quality, bjontegaard_rate, interval
 from fsqcodec.train.evaluation.summary import by_clip, compare, differences
 from fsqcodec.train.metrics import Signal
+from helpers import SPEECH, call
 from media import picture, write_video
 from PIL import Image
-from test_cli import call
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torchaudio.functional as AF
-from conftest import SPEECH
 from fsqcodec.audio.codec import Codec
 from fsqcodec.audio.refine import EFFORT, automatic_effort
 from fsqcodec.audio.search import Search
@@ -19,6 +18,7 @@ from fsqcodec.files.video import read_sound
 from fsqcodec.losses.low_frequency import Rumble
 from fsqcodec.losses.mel import mel_filters
 from fsqcodec.losses.reconstruction import ReconstructionLoss
+from helpers import SPEECH
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner

@@ -9,17 +9,16 @@ import fsqcodec
 import numpy as np
 import pytest
 import soundfile
-from conftest import SPEECH
 from fsqcodec.audio.chunked import StreamDecoder, StreamEncoder
 from fsqcodec.audio.codec import Codec
 from fsqcodec.bitstream.container import Packet
 from fsqcodec.live.packet import LivePacket
 from fsqcodec.train.evaluation.loss import measure
 from fsqcodec.train.metrics import pesq_wideband, si_sdr
+from helpers import SPEECH, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_cli import call
 from torch import from_numpy
 
 Samples = NDArray[np.float32]

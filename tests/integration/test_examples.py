@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import DATA
-from test_cli import call
+from helpers import DATA, ROOT, call
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 @pytest.fixture(scope="module")

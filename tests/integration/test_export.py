@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 from fsqcodec.audio.codec import Codec
 from fsqcodec.export.onnx import with_onnx
+from helpers import SPEECH, call
 from numpy.typing import NDArray
-from test_cli import call
 
 Samples = NDArray[np.float32]
 
@@ -70,8 +70,6 @@ def test_state_can_be_kept_and_batches_run(codec: Codec, fast: Codec, speech: Sa
 def test_the_stream_command_takes_an_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    from conftest import SPEECH
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     done = call("stream", SPEECH, tmp_path / "heard.wav", "--fast", "--engine", "onnx")
     assert b"kbit/s" in done.stderr

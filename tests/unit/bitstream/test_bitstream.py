@@ -20,10 +20,9 @@ from fsqcodec.entropy.range_coder import TOTAL
 from fsqcodec.entropy.static import StaticTables, normalise
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
+from helpers import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
-
-GOLDEN = Path(__file__).parent / "golden"
 
 
 @st.composite

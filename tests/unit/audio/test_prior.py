@@ -20,11 +20,11 @@ from fsqcodec.entropy.range_coder import TOTAL, check_frequencies
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
+from helpers import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PER_LAYER = 2
-GOLDEN = Path(__file__).parent / "golden"
 Tensors = dict[str, np.ndarray]
 
 

@@ -13,7 +13,6 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from conftest import SPEECH
 from fsqcodec.audio.blocks import Analysis, Synthesis
 from fsqcodec.audio.chunked import BLOCK, StreamDecoder, StreamEncoder
 from fsqcodec.audio.codec import Codec
@@ -26,6 +25,7 @@ from fsqcodec.bitstream.reader import Reader, survey
 from fsqcodec.checkpoints import load_model, round_matrices, save_model, token_hash
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.train.metrics import estoi, si_sdr
+from helpers import SPEECH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

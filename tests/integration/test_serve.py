@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
-from conftest import SPEECH
 from fsqcodec.media.audio import AudioReader
+from helpers import SPEECH
 
 BLOCK = 960
 """Samples of a message, 40 ms at 24 kHz."""

@@ -14,9 +14,9 @@ import pytest
 from fsqcodec.media.color import Colours, from_rgb, to_rgb
 from fsqcodec.media.video_reader import FrameReader
 from fsqcodec.media.video_writer import MovieWriter
+from helpers import call
 from media import picture, psnr, sound_packets, times_of, write_video
 from PIL import Image
-from test_cli import call
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,11 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from conftest import SPEECH
 from fsqcodec.audio.codec import Codec
 from fsqcodec.audio.tokens import Encoded
+from helpers import ROOT, SPEECH
 from media import picture
 from PIL import Image
-
-ROOT = Path(__file__).parent.parent
 
 
 def call(*command: object, cwd: Path | None = None) -> str:

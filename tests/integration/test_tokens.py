@@ -9,11 +9,11 @@ import fsqcodec
 import numpy as np
 import pytest
 import soundfile
-from conftest import SPEECH
 from fsqcodec import patterns
 from fsqcodec.audio.codec import Codec
 from fsqcodec.audio.tokens import Encoded
 from fsqcodec.cli.main import main
+from helpers import SPEECH
 from hypothesis import given
 from hypothesis import strategies as st
 

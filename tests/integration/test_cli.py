@@ -13,18 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import SPEECH
 from fsqcodec.bitstream.container import PACKET_SECONDS
 from fsqcodec.media.audio import CODECS, AudioFacts, AudioReader, AudioWriter, Resampler
-
-CALL = [sys.executable, "-m", "fsqcodec.cli.main"]
-
-
-def call(*arguments: object, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:
-    done = subprocess.run([*CALL, *map(str, arguments)], input=stdin, capture_output=True)
-    assert done.returncode == code, done.stderr.decode()
-    assert b"Traceback" not in done.stderr
-    return done
+from helpers import CALL, SPEECH, call
 
 
 @pytest.fixture(scope="module")

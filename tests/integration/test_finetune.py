@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import SPEECH
 from fsqcodec.checkpoints import load_model, token_hash
 from fsqcodec.cli.main import main
 from fsqcodec.errors import ConfigError, ModelError
@@ -19,8 +18,8 @@ from fsqcodec.train.config import PriorConfig, load_config
 from fsqcodec.train.finetune import Finetune, Settings, split
 from fsqcodec.train.fit_prior import PriorTrainer
 from fsqcodec.train.loop import Trainer
+from helpers import RECIPE, SPEECH
 from safetensors.torch import load_file
-from test_train import RECIPE
 
 PRIOR = """
 out: {out}
