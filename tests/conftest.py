@@ -13,7 +13,7 @@ import torch
 from fsqcodec.audio.codec import Codec
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.media.audio import AudioReader
-from helpers import SPEECH, TESTS
+from helpers import RECIPE, SPEECH, TESTS
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
@@ -59,6 +59,14 @@ def small_model() -> AudioModel:
         fine_channels=16, coarse_channels=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), groups=3, stages=4
     )
     return AudioModel(config).eval()
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Of a run of 30 steps of a small network into `tmp_path / "run"`."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(out=tmp_path / "run", cache=tmp_path / "cache", speech=SPEECH, steps=30))
+    return path
 
 
 @pytest.fixture

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-import torch
-from fsqcodec.train.evaluation import quantizers
-from fsqcodec.train.evaluation.codecs import Decoded
-from fsqcodec.train.evaluation.measures import measure
-from fsqcodec.train.evaluation.media import Original
-from fsqcodec.train.evaluation.statistics import bjontegaard_quality, bjontegaard_rate, interval
-from fsqcodec.train.evaluation.summary import by_clip, compare, differences
-from fsqcodec.train.metrics import Signal
 from helpers import SPEECH, call
 from media import picture, write_video
 from PIL import Image
@@ -101,82 +92,6 @@ def test_compare_is_a_gate(report: Path, tmp_path: Path) -> None:
     call("eval", "compare", report / "results.json", tmp_path / "worse.json", "--tolerance", 0.5)
     (tmp_path / "no.json").write_text("{}")
     assert b"no.json" in call("eval", "compare", tmp_path / "no.json", report / "results.json", code=1).stderr
-
-
-def test_statistics() -> None:
-    rate = np.array([1.0, 2.0, 4.0, 8.0])
-    curve = np.stack([rate, 30 + 3 * np.log2(rate)], 1)
-    halved = curve * [0.5, 1]
-    assert bjontegaard_rate(curve, halved) == pytest.approx(-50, abs=0.1)
-    assert bjontegaard_quality(curve, halved) == pytest.approx(3, abs=0.01)
-    assert bjontegaard_rate(curve, curve + np.array([0, 100])) is None
-    assert bjontegaard_rate(curve, np.concatenate([halved, halved[-1:]])) == pytest.approx(-50, abs=0.1)
-    low, high = interval(np.random.default_rng(0).normal(5, 1, 100))
-    assert low < 5.2
-    assert high > 4.8
-    assert high - low == pytest.approx(0.39, abs=0.1)
-    assert compare({"rows": []}, {"rows": []}) == []
-
-
-@pytest.mark.parametrize("name", quantizers.NAMES)
-@pytest.mark.parametrize("bits", [8, 10])
-def test_quantizers_of_the_study_spend_the_same_bits(name: str, bits: int) -> None:
-    quantizer = quantizers.build(name, bits)
-    z = torch.randn(2, 60, quantizer.channels, requires_grad=True)
-    values, tokens, loss = quantizer(z)
-    assert values.shape == z.shape
-    assert tokens.shape[:2] == (2, 60)
-    codes = quantizers._codes(name, bits)
-    assert int(tokens.min()) >= 0
-    assert int(tokens.max()) < codes
-    assert bits - 0.15 <= np.log2(codes) * tokens.shape[-1] <= bits
-    (values.square().mean() + loss).backward()
-    assert z.grad is not None
-    use = quantizers._use(torch.arange(codes).repeat(2)[:, None], codes)
-    assert use["utilisation"] == 1
-    assert use["perplexity"] == pytest.approx(codes)
-
-
-def measured(y: Signal, x: Signal, rate: int) -> dict[str, float]:
-    return measure(Original("sound", x, Fraction(rate)), Decoded(y, 1, 1.0, 1.0))
-
-
-def test_comb_tells_a_buzz() -> None:
-    x, rate = soundfile.read(SPEECH, dtype="float32")
-    buzz = np.zeros_like(x)
-    buzz[:: rate // 100] = 0.3
-    assert abs(measured(0.5 * x, x, rate)["comb dB"]) < 0.1
-    assert measured(x + buzz, x, rate)["comb dB"] > 3
-
-
-@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6])
-def test_a_snippet_has_the_measures_that_mean_something(seconds: float) -> None:
-    x, rate = soundfile.read(SPEECH, dtype="float32")
-    x = x[rate // 2 :][: int(seconds * rate)]
-    found = measured(0.9 * x, x, rate)
-    assert "mel distance dB" in found
-    assert "ViSQOL speech (16 kHz)" not in found
-    assert ("comb dB" in found) == (seconds > 0.2)
-    assert ("ESTOI (10 kHz)" in found) == (seconds > 0.5)
-
-
-def test_silence_has_no_score_that_is_no_number() -> None:
-    silence = np.zeros(32000, np.float32)
-    found = measured(silence, silence, 16000)
-    assert np.isfinite(list(found.values())).all()
-    assert "ViSQOL speech (16 kHz)" not in found
-
-
-def test_differences_by_clip_and_against_every_anchor() -> None:
-    rows = [
-        {"clip": clip, "kind": "video", "codec": codec, "setting": i, "rate": factor * 2.0**i, "bytes": 1, "encode_x": 1.0,
-         "decode_x": 1.0, "memory_mb": None, "measures": {"PSNR YUV 6:1:1 dB": 30.0 + 3 * i}}
-        for clip in ("a", "b") for codec, factor in (("visual", 4), ("mjpeg", 16), ("x264", 2)) for i in range(5)
-    ]  # fmt: skip
-    found = {(row["codec"], row["against"]): row["rate"] for row in differences({"rows": rows})}
-    assert found["visual", "mjpeg"] == pytest.approx(-75, abs=0.1)
-    assert found["visual", "x264"] == pytest.approx(100, abs=0.5)
-    assert {(row["clip"], round(row["rate"])) for row in by_clip({"rows": rows}) if row["against"] == "x264" and row["codec"] == "visual"} == {("a", 100), ("b", 100)}  # fmt: skip
 
 
 def test_the_page_in_a_browser(report: Path, chromium: Callable[..., Any]) -> None:

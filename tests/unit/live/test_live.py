@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import tracemalloc
-from pathlib import Path
 
 import fsqcodec
 import numpy as np
 import pytest
-import soundfile
 from fsqcodec.audio.chunked import StreamDecoder, StreamEncoder
 from fsqcodec.audio.codec import Codec
 from fsqcodec.bitstream.container import Packet
 from fsqcodec.live.packet import LivePacket
 from fsqcodec.train.evaluation.loss import measure
 from fsqcodec.train.metrics import pesq_wideband, si_sdr
-from helpers import SPEECH, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -256,20 +253,6 @@ def test_an_hour_leaves_memory_where_it_was(codec: Codec, speech: Samples) -> No
     assert sizes[2] - sizes[1] < 20_000
 
 
-def test_a_call_over_udp(tmp_path: Path) -> None:
-    heard = tmp_path / "heard.wav"
-    done = call("stream", SPEECH, heard, "--loss", 10, "--fast", "--packet", 40)
-    text = done.stderr.decode()
-    assert "60 ms (packet 40, decoder 20)" in text
-    made_up = int(text.split(" made up")[0].split()[-1])
-    assert 2 <= made_up <= 60
-    assert soundfile.info(str(heard)).frames > 0.9 * 24000 * soundfile.info(str(SPEECH)).duration
-    assert b"exists" in call("stream", SPEECH, heard, "--fast", code=1).stderr
-    chained = call("stream", SPEECH, tmp_path / "again.wav", "--fast", "--key-every", 250).stderr.decode()
-    rates = [float(found.split(" kbit/s")[0].split()[-1]) for found in (text, chained)]
-    assert rates[1] < 0.8 * rates[0]
-
-
 def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: Samples) -> None:
     step = 2 * codec.model.config.frame
     for gone in (20, 35, 50):
@@ -282,16 +265,3 @@ def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: 
         error = found[after : after + 12000] - heard[after : after + 12000]
         # 20 dB below the sound: coding itself leaves an SI-SDR of 6 dB.
         assert np.square(error).sum() < 10**-2 * np.square(heard[after : after + 12000]).sum()
-
-
-def test_stream_reads_a_device_for_a_while(tmp_path: Path) -> None:
-    done = call(
-        "stream", "lavfi:sine=f=440:sample_rate=24000", tmp_path / "heard.wav", "--duration", 0.5, "--fast"
-    )
-    assert b"packets" in done.stderr
-    heard, rate = soundfile.read(str(tmp_path / "heard.wav"))
-    assert (len(heard), rate) == (12000, 24000)
-    spectrum = np.abs(np.fft.rfft(heard[4000:8000]))
-    assert abs(spectrum.argmax() * rate / 4000 - 440) < 20
-    assert b"no-such" in call("stream", "alsa:no-such", tmp_path / "x.wav", code=1).stderr
-    assert b"0 to 90" in call("stream", "in.wav", tmp_path / "x.wav", "--loss", "much", code=2).stderr
