@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from fsqcodec.audio.blocks import Block
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.audio.packets import STAGES_PER_LAYER
-from fsqcodec.checkpoints import Loaded, load_model, round_matrices, save_model
+from fsqcodec.audio.tokens import STAGES_PER_LAYER
+from fsqcodec.checkpoints import AudioWeights, audio_weights, round_matrices, save_model
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ConfigError
 from fsqcodec.losses.reconstruction import Bands, Harmonics, ReconstructionLoss
@@ -38,7 +38,7 @@ class AudioTask:
         if config.parts not in ("all", "decoder"):
             raise ConfigError(f"parts: {config.parts!r} is neither all nor decoder")
         self.config, self.device = config, device
-        self.donor = load_model(config.init) if config.init else None
+        self.donor = audio_weights(config.init) if config.init else None
         self.model, self.prior = _starting_point(config, self.donor)
         self.model.encoder.requires_grad_(config.parts == "all")
         self.quantizer = self.model.quantizer
@@ -146,7 +146,9 @@ class AudioTask:
         return StaticTables.estimate(torch.cat(tokens), copy.deepcopy(model.quantizer).cpu())
 
 
-def _starting_point(config: TrainConfig, donor: Loaded | None) -> tuple[AudioModel, PriorNetwork | None]:
+def _starting_point(
+    config: TrainConfig, donor: AudioWeights | None
+) -> tuple[AudioModel, PriorNetwork | None]:
     """Random weights, or those of a donor wherever the settings of `config.model` keep their shape."""
     shape = AudioConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
     model = AudioModel(shape)
@@ -164,7 +166,7 @@ def rounded(model: AudioModel) -> AudioModel:
     return model
 
 
-def restored_prior(model: AudioModel, donor: Loaded | None) -> PriorNetwork:
+def restored_prior(model: AudioModel, donor: AudioWeights | None) -> PriorNetwork:
     """A prior to train: with the donor's weights if it has one for the same stages."""
     settings = ("levels", "groups", "stages")
     if (

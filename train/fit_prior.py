@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from fsqcodec.audio.chunked import StreamEncoder
-from fsqcodec.audio.packets import STAGES_PER_LAYER
+from fsqcodec.audio.networks import TorchNetworks
 from fsqcodec.audio.prior import Prior
-from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
+from fsqcodec.audio.tokens import STAGES_PER_LAYER
+from fsqcodec.checkpoints import audio_weights, find_model, read_metadata, save_model, token_hash
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.media.audio import AudioReader
@@ -53,7 +54,7 @@ class PriorTrainer:
         self.main = self.accelerator.is_main_process
         self.notify: Callable[[str], None] = notify if self.main else lambda _: None
         torch.manual_seed(config.seed)
-        self.codec = load_model(config.prior_of).model.eval()
+        self.codec = audio_weights(config.prior_of).model.eval()
         self.quantizer = self.codec.quantizer
         with self.accelerator.main_process_first():
             self.tokens = self._tokens()
@@ -214,7 +215,7 @@ class PriorTrainer:
         stages, config = self.quantizer.stages, self.config
         spent, frames = np.zeros(stages), 0
         for file in self.clips:
-            encoder = StreamEncoder(self.codec)
+            encoder = StreamEncoder(TorchNetworks(self.codec))
             with AudioReader(file, self.codec.config.sample_rate) as reader:
                 tokens = np.concatenate([encoder.push(reader.read().mean(axis=0)), encoder.flush()])
             for start in range(0, len(tokens), config.frames):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fsqcodec.checkpoints import load_visual, save_model
+from fsqcodec.checkpoints import save_model, visual_weights
 from fsqcodec.visual.context import Layout
 from fsqcodec.visual.model import STRIDE, VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
@@ -153,7 +153,7 @@ def prior_is_quantized(prior: Any) -> bool:
 
 def starting_point(config: VisualTrainConfig) -> tuple[VisualModel, VisualPriorNetwork]:
     """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
-    donor = load_visual(config.init) if config.init else None
+    donor = visual_weights(config.init) if config.init else None
     shape = VisualConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
     model, prior = VisualModel(shape), VisualPriorNetwork(shape)
     if donor:
