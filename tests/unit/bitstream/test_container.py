@@ -107,7 +107,7 @@ def test_a_tail_longer_than_its_packet_is_damage() -> None:
     assert Packet.unpack(body, PacketLimits(1, 1, 50), tailed=True).tail == 50
     for wrong in (0, 51):
         with pytest.raises(ValueError, match=r"tail|limit"):
-            Packet.unpack(body[:3] + bytes([wrong]) + body[4:], 1, 1, 50, tailed=True)
+            Packet.unpack(body[:3] + bytes([wrong]) + body[4:], PacketLimits(1, 1, 50), tailed=True)
 
 
 @pytest.mark.parametrize(("samples", "whole"), [(176400, True), (None, False)])
