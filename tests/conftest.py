@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Two threads wait for each other on a busy machine: one in each process of the tests, and in those that it starts. Numba
+# counts as well: where its loops run in parallel, as in ViSQOL, it changes torch's number of threads to its own.
+for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 import fsqcodec
 import numpy as np
 import pytest
@@ -30,9 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("integration")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # two threads wait for each other on a busy machine
+    torch.set_num_threads(1)  # whatever the test before has done
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fsqcodec
 import numpy as np
 import pytest
 import torch
@@ -22,15 +21,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 
-@pytest.fixture(scope="module")
-def codec() -> NeuralAudioCodec:
-    found: NeuralAudioCodec = fsqcodec.load("speech-24k")
-    return found
-
-
 @given(stages=st.integers(1, 24), seed=st.integers(0, 99))
-def test_the_search_begins_where_the_encoder_ends(stages: int, seed: int) -> None:
-    codec = fsqcodec.load("speech-24k")
+def test_the_search_begins_where_the_encoder_ends(codec: NeuralAudioCodec, stages: int, seed: int) -> None:
     assert codec.prior
     latents = (
         torch.randn(7, codec.model.quantizer.channels, generator=torch.Generator().manual_seed(seed)) * 2

@@ -48,11 +48,19 @@ def test_nothing_lost_sounds_like_the_stream(
     assert fsqcodec.Encoder(codec, 1).delay == pytest.approx(0.04)
 
 
+@pytest.fixture(scope="module")
+def first_second(codec: NeuralAudioCodec, packets: list[bytes]) -> Samples:
+    """What is heard of 25 packets."""
+    receiver = fsqcodec.Decoder(codec)
+    return np.concatenate([*map(receiver.push, packets[:25]), receiver.flush()])
+
+
 @settings(max_examples=20)
 @given(st.data())
 def test_order_and_repetition_do_not_matter_to_the_patient(
-    codec: NeuralAudioCodec, packets: list[bytes], heard: Samples, data: st.DataObject
+    codec: NeuralAudioCodec, packets: list[bytes], first_second: Samples, data: st.DataObject
 ) -> None:
+    packets = packets[:25]
     arriving = list(range(len(packets)))
     for i in range(0, len(arriving) - 3, 3):
         arriving[i : i + 3] = data.draw(st.permutations(arriving[i : i + 3]))
@@ -66,7 +74,7 @@ def test_order_and_repetition_do_not_matter_to_the_patient(
         out.append(receiver.push(packets[i]))
         out += [receiver.push(packets[i]) for _ in range(repeated.count(i))]
     out.append(receiver.flush())
-    assert np.array_equal(np.concatenate(out), heard)
+    assert np.array_equal(np.concatenate(out), first_second)
     assert receiver.received.concealed == 0
     assert receiver.received.dropped == len(repeated)
 
