@@ -123,7 +123,7 @@ def _unframed(data: bytes) -> LivePacket:
     size, at = read_varint(data, 1, MAX_PACKET)
     if at + size + 4 != len(data) or crc(data[:-4]) != data[-4:]:
         raise ValueError("checksum is wrong")
-    found = Packet.unpack(data[at : at + size], PacketLimits(streams=1, layers=1, frames=MAX_FRAMES))
+    found = Packet.unpack(PACKET, data[at : at + size], PacketLimits(streams=1, layers=1, frames=MAX_FRAMES))
     message = found.layers[0]
     if not message:
         raise ValueError("it is empty")
