@@ -36,7 +36,9 @@ _CRC = 4
 """Bytes of a checksum."""
 _MAX_HEAD = 1 << 12
 """Bytes of a packet's head that are looked at before its checksum."""
-_MARKERS = re.compile(b"[%s]" % re.escape(bytes([PACKET, TAILED, TYPED_PACKET, INDEX, *SKIPPABLE])))
+_KNOWN = bytes([PACKET, TAILED, TYPED_PACKET, INDEX])
+_MARKERS = re.compile(b"[%s]" % re.escape(_KNOWN))
+"""What is looked for after damage; packets that would be skipped are not."""
 _FREE, _SHARE = 1 << 26, 8
 """Bytes that checksums of false packets may take, and how many more for each byte read."""
 
@@ -221,7 +223,7 @@ class Reader:
         if not window.fill(1):
             return _Found(end=True)
         kind = window.get(0, 1)[0]
-        if not _MARKERS.match(bytes([kind])):
+        if kind not in _KNOWN and kind not in SKIPPABLE:
             return _Found(problem="no packet begins here")
         header = self.header
         largest = MAX_INDEX if kind == INDEX else header.max_packet
