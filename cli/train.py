@@ -40,8 +40,8 @@ def train(
     torchrun --nproc_per_node 2 -m fsqcodec.cli.main train my.yaml [dim](without a GPU)[/dim]
     """
     from fsqcodec.errors import ConfigError
-    from fsqcodec.train.config import load_config
-    from fsqcodec.train.fit_prior import trainer_of
+    from fsqcodec.train.config.base import load_config
+    from fsqcodec.train.prior_task import trainer_of
 
     if not config.exists():
         recipes = {

@@ -16,13 +16,13 @@ from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.losses.reconstruction import ReconstructionLoss
 from torch import Tensor
 
-from .audio_task import restored_prior, rounded
-from .config import DataConfig, LossConfig, OptimConfig, PriorConfig, Source, TrainConfig
-from .data import decode_cached
-from .fit_prior import PriorTrainer
-from .items import Item, list_media
-from .loop import Trainer
-from .validation import Validation
+from .audio.task import restored_prior, rounded
+from .audio.validation import Validation
+from .config.base import DataConfig, LossConfig, OptimConfig, PriorConfig, Source, TrainConfig
+from .data.audio import decode_cached
+from .data.manifest import Item, list_media
+from .prior_task import PriorTrainer
+from .trainer import Trainer
 
 Progress = Callable[[int, int, dict[str, float]], None]
 _PIECES, _PIECE_SECONDS = 16, 6.0

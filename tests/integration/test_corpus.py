@@ -22,11 +22,11 @@ import torch
 import webdataset
 from fsqcodec.audio.codec import Codec
 from fsqcodec.errors import ConfigError, ModelError
-from fsqcodec.train import corpus
-from fsqcodec.train.config import DataConfig, PriorConfig, Source
-from fsqcodec.train.data import Crops
-from fsqcodec.train.fit_prior import PriorTrainer
-from fsqcodec.train.items import list_items
+from fsqcodec.train.config.base import DataConfig, PriorConfig, Source
+from fsqcodec.train.data import token_shards as corpus
+from fsqcodec.train.data.audio import Crops
+from fsqcodec.train.data.manifest import list_items
+from fsqcodec.train.prior_task import PriorTrainer
 from helpers import SPEECH, call
 
 

@@ -13,10 +13,10 @@ import torch
 from fsqcodec.checkpoints import load_model, token_hash
 from fsqcodec.cli.main import main
 from fsqcodec.errors import ConfigError, ModelError
-from fsqcodec.train.config import PriorConfig, load_config
+from fsqcodec.train.config.base import PriorConfig, load_config
 from fsqcodec.train.finetune import Finetune, Settings, split
-from fsqcodec.train.fit_prior import PriorTrainer
-from fsqcodec.train.loop import Trainer
+from fsqcodec.train.prior_task import PriorTrainer
+from fsqcodec.train.trainer import Trainer
 from helpers import RECIPE, SPEECH
 from safetensors.torch import load_file
 

@@ -15,11 +15,11 @@ import psutil
 import pytest
 import torch
 from fsqcodec.errors import ConfigError
-from fsqcodec.train.config import DataConfig, Source, load_config
-from fsqcodec.train.data import Crops
-from fsqcodec.train.loop import Trainer
-from fsqcodec.train.muon import hidden_matrices
-from fsqcodec.train.prior import code_lengths
+from fsqcodec.train.audio.prior import code_lengths
+from fsqcodec.train.config.base import DataConfig, Source, load_config
+from fsqcodec.train.data.audio import Crops
+from fsqcodec.train.optim.muon import hidden_matrices
+from fsqcodec.train.trainer import Trainer
 from helpers import SPEECH
 
 
@@ -127,8 +127,8 @@ def test_a_run_that_is_told_twice_to_stop_still_saves(recipe: Path, tmp_path: Pa
     script = f"""
 import signal
 from pathlib import Path
-from fsqcodec.train.config import load_config
-from fsqcodec.train.loop import Trainer
+from fsqcodec.train.config.base import load_config
+from fsqcodec.train.trainer import Trainer
 def tell(step, steps, values):
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGTERM)

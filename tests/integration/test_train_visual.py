@@ -7,9 +7,9 @@ from pathlib import Path
 import fsqcodec
 import numpy as np
 import torch
-from fsqcodec.train.config import load_config
-from fsqcodec.train.loop import Trainer
-from fsqcodec.train.visual_task import _coded
+from fsqcodec.train.config.base import load_config
+from fsqcodec.train.trainer import Trainer
+from fsqcodec.train.visual.task import _coded
 from media import picture, write_video
 from PIL import Image
 

@@ -24,7 +24,7 @@ from fsqcodec.bitstream.container import Writer
 from fsqcodec.bitstream.reader import Reader, survey
 from fsqcodec.checkpoints import load_model, round_matrices, save_model, token_hash
 from fsqcodec.errors import BitstreamError, ModelError
-from fsqcodec.train.metrics import estoi, si_sdr
+from fsqcodec.train.evaluation.metrics import estoi, si_sdr
 from helpers import SPEECH
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fsqcodec.train.prior import code_lengths
-from fsqcodec.train.seams import seams
+from fsqcodec.train.audio.prior import code_lengths
+from fsqcodec.train.visual.blocking_loss import seams
 
 
 def test_seams_are_steps_at_borders_where_nothing_hides_them() -> None:

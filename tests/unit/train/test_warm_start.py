@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from fsqcodec.checkpoints import load_visual
-from fsqcodec.train.config import load_config
-from fsqcodec.train.donor import take_fitting
-from fsqcodec.train.visual_task import starting_point
+from fsqcodec.train.config.base import load_config
+from fsqcodec.train.visual.task import starting_point
+from fsqcodec.train.warm_start import take_fitting
 from fsqcodec.visual.model import VisualConfig, VisualModel
 
 

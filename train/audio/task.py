@@ -20,11 +20,11 @@ from fsqcodec.losses.reconstruction import Bands, Harmonics, ReconstructionLoss
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .adversary import SpectrumDiscriminator, adversarial_terms
-from .config import TrainConfig
-from .data import Crops
-from .donor import take_fitting
-from .loop import Weigh
+from ..config.base import TrainConfig
+from ..data.audio import Crops
+from ..trainer import Weigh
+from ..warm_start import take_fitting
+from .discriminator import SpectrumDiscriminator, adversarial_terms
 from .prior import PriorNetwork, rate
 from .validation import Validation
 

@@ -15,14 +15,14 @@ from fsqcodec.visual.prior import VisualPrior
 from fsqcodec.visual.skip import PATIENCE
 from torch import Tensor, nn
 
-from .config import VisualTrainConfig
-from .donor import take_fitting
-from .loop import Weigh
-from .prior import rate
-from .seams import seams
-from .visual_data import VisualCrops
-from .visual_prior import VisualPriorNetwork
-from .visual_validation import VisualValidation
+from ..audio.prior import rate
+from ..config.base import VisualTrainConfig
+from ..data.visual import VisualCrops
+from ..trainer import Weigh
+from ..warm_start import take_fitting
+from .blocking_loss import seams
+from .prior import VisualPriorNetwork
+from .validation import VisualValidation
 
 
 class VisualTask:

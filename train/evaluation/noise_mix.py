@@ -11,7 +11,7 @@ from fsqcodec.errors import MediaError
 from fsqcodec.media.audio import AudioReader
 from numpy.typing import NDArray
 
-from ..augment import noise, put_behind
+from ..data.augment import noise, put_behind
 
 
 def mix(clip: Path, behind: Sequence[Path], snr: float, number: int) -> tuple[NDArray[np.float32], int]:

@@ -22,9 +22,9 @@ from fsqcodec.quantization.fsq import FSQ, PRESETS
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from torch import Tensor, nn
 
-from ..config import DataConfig, Source
-from ..data import Crops
-from ..metrics import si_sdr
+from ..config.base import DataConfig, Source
+from ..data.audio import Crops
+from .metrics import si_sdr
 
 NAMES = ("fsq", "rfsq", "vq", "rvq")
 BITS = (8, 10, 12, 14)

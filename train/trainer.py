@@ -27,11 +27,11 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from .config import OptimConfig, TrainConfig, VisualTrainConfig
-from .data import Numbers
-from .muon import Muon, hidden_matrices
+from .config.base import OptimConfig, TrainConfig, VisualTrainConfig
+from .data.audio import Numbers
+from .optim.cuda_graph import Recorded
+from .optim.muon import Muon, hidden_matrices
 from .precision import settle_precision
-from .recorded import Recorded
 
 Weigh = Callable[[tuple[float, float]], Tensor]
 """Value of a setting that changes over the run, now: float32 ()."""
@@ -358,8 +358,8 @@ def task_of(
     config: TrainConfig | VisualTrainConfig, device: torch.device, notify: Callable[[str], None]
 ) -> Task:
     """The task that a configuration describes."""
-    from .audio_task import AudioTask
-    from .visual_task import VisualTask
+    from .audio.task import AudioTask
+    from .visual.task import VisualTask
 
     kind: Any = AudioTask if isinstance(config, TrainConfig) else VisualTask
     task: Task = kind(config, device, notify)

@@ -26,13 +26,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .config import PriorConfig
-from .corpus import read_shard, shards_of
-from .data import Crops
-from .items import list_media
-from .loop import Trainer, append_row
+from .audio.prior import PriorNetwork, code_lengths
+from .config.base import PriorConfig
+from .data.audio import Crops
+from .data.manifest import list_media
+from .data.token_shards import read_shard, shards_of
 from .precision import settle_precision
-from .prior import PriorNetwork, code_lengths
+from .trainer import Trainer, append_row
 
 
 class PriorTrainer:

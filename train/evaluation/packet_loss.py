@@ -10,7 +10,7 @@ from fsqcodec.audio.codec import Codec
 from fsqcodec.live.stream import Decoder, Encoder
 from numpy.typing import NDArray
 
-from ..metrics import align, score
+from .metrics import align, score
 
 Samples = NDArray[np.float32]
 _MEASURES = ("PESQ-WB", "ViSQOL")

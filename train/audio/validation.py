@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from .items import list_media
-from .metrics import pesq_wideband, si_sdr, visqol_speech
+from ..data.manifest import list_media
+from ..evaluation.metrics import pesq_wideband, si_sdr, visqol_speech
 from .prior import PriorNetwork, code_lengths
 
 _TARGETS = (6.0, 3.0, 1.5)

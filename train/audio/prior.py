@@ -26,7 +26,7 @@ from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .quantized import QuantizedNetwork
+from ..integer_training import QuantizedNetwork
 
 _WIDE = frozenset({"embed", "history", "siblings"})
 """Exported as int16: they are looked up and added, and not multiplied."""

@@ -26,7 +26,7 @@ from fsqcodec.audio.tokens import Encoded
 from fsqcodec.errors import ConfigError, FSQCodecError, ModelError
 from numpy.typing import NDArray
 
-from .items import Item, list_items
+from .manifest import Item, list_items
 
 _PLAN = "corpus.json"
 Step = Callable[[float], None]

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from .evaluation.statistics import bjontegaard_rate
-from .items import list_media
-from .visual_data import is_development, read_cached
+from ..data.manifest import list_media
+from ..data.visual import is_development, read_cached
+from ..evaluation.bd_rate import bjontegaard_rate
 
 _MOST = 16
 """Pictures that are looked at."""

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ..config.base import DataConfig, Source
 from .augment import SNR, equalise, noise, place_in_room, put_behind
-from .config import DataConfig, Source
-from .items import Item, list_items
+from .manifest import Item, list_items
 
 # Pitch and tempo together, as resampling by small ratios: -3 … +3 semitones.
 _PITCH_RATIOS = [(6, 5), (9, 8), (16, 15), (15, 16), (8, 9), (5, 6)]

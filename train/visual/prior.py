@@ -17,7 +17,7 @@ from fsqcodec.visual.prior import KINDS, VisualPrior, dtype_of
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .quantized import QuantizedNetwork
+from ..integer_training import QuantizedNetwork
 
 SCALES = ("first", "mix", "out")
 """Of every layer; contexts share the first."""

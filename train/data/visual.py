@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .config import VisualDataConfig
-from .items import list_media
+from ..config.base import VisualDataConfig
+from .manifest import list_media
 
 Clip = NDArray[np.uint8]
 """RGB frames (T, H, W, 3)."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bd_rate import bjontegaard_quality, bjontegaard_rate, interval
 from .measures import HEADLINE, HIGHER_IS_BETTER
-from .statistics import bjontegaard_quality, bjontegaard_rate, interval
 
 ANCHORS = {"sound": ("opus",), "picture": ("jpeg",), "video": ("mjpeg", "x264")}
 """Peers that rate differences are given against."""
