@@ -78,12 +78,10 @@ class QuantizedNetwork(nn.Module):
             ValueError: shapes differ.
         """
         for name, point in self.points(scales).items():
-            place, found = self.get_parameter(name), torch.from_numpy(integers[name].astype("f4"))
-            if place.shape != found.shape:
-                raise ValueError(
-                    f"prior: {name} is {tuple(found.shape)} where {tuple(place.shape)} is needed"
-                )
-            place.copy_(found / 2.0**point)
+            own, given = self.get_parameter(name), torch.from_numpy(integers[name].astype("f4"))
+            if own.shape != given.shape:
+                raise ValueError(f"prior: {name} is {tuple(given.shape)} where {tuple(own.shape)} is needed")
+            own.copy_(given / 2.0**point)
 
     def _most(self, name: str) -> int:
         return torch.iinfo(torch.int16 if name in self._wide else torch.int8).max

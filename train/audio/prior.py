@@ -4,10 +4,10 @@ A causal network over the digits of residual FSQ tokens. Every digit (stage, cha
 - earlier frames: their digits, embedded, through two causal convolutions;
 - the stages before it in its frame, and the channels before it in its stage.
 
-Hidden units come in blocks, one a layer of the bitstream, the largest for the most important layer, and a block sees blocks of the same and of more
-important layers only (weights masked block-triangular). So layers can be dropped, from the last on, and what
-is left decodes. Inside a frame the network is a NADE (Larochelle and Murray 2011) over stages: one running
-sum of embeddings, to which every stage adds its digits, gives the hidden units of the next.
+Hidden units come in blocks, one a layer of the bitstream, the largest for the most important layer, and a block sees
+blocks of the same and of more important layers only (weights masked block-triangular). So layers can be dropped, from
+the last on, and what is left decodes. Inside a frame the network is a NADE (Larochelle and Murray 2011) over stages:
+one running sum of embeddings, to which every stage adds its digits, gives the hidden units of the next.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from fsqcodec.audio.prior import SCALES, TAPS, TYPES, Prior
 from fsqcodec.entropy.integer import ACTIVATION_BITS, weight_table
-from fsqcodec.entropy.rate_gradient import rate_slopes
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -94,33 +92,36 @@ class PriorNetwork(QuantizedNetwork):
         for s, (digit, out) in enumerate(zip(chosen.unbind(2), w("out").unbind(), strict=True)):
             if s % self.stages_per_layer == 0:
                 sums = sums + context[s // self.stages_per_layer].float()
-            later, beside = (digit @ told[s]).split([self.blocks[-1], chosen.shape[-1]], -1)
-            logits.append(self.units(sums + self.hidden_bias[s]) @ out + beside)
+            later, siblings = (digit @ told[s]).split([self.blocks[-1], chosen.shape[-1]], -1)
+            logits.append(self.units(sums + self.hidden_bias[s]) @ out + siblings)
             sums = sums + later
-        found = (torch.stack(logits, 2).float() + self.out_bias).masked_fill(self.impossible, -1e4)
-        return found.unflatten(-1, (len(self.levels), self.depth))
+        possible = (torch.stack(logits, 2).float() + self.out_bias).masked_fill(self.impossible, -1e4)
+        return possible.unflatten(-1, (len(self.levels), self.depth))
 
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.audio.prior.Prior`; `quantize` comes first."""
         masks = {"embed": self.placed, "near": self.causal, "far": self.causal, "siblings": self.earlier}
-        found = {name: self.rounded(name) * masks.get(name, 1) for name in SCALES}
+        tensors = {name: self.rounded(name) * masks.get(name, 1) for name in SCALES}
         for name, point in self.points(self.scales).items():
-            if name not in found:
-                found[name] = torch.round(self.get_parameter(name).detach() * 2.0**point)
-        found |= {
+            if name not in tensors:
+                tensors[name] = torch.round(self.get_parameter(name).detach() * 2.0**point)
+        tensors |= {
             "scales": torch.tensor([self.scales[name] for name in SCALES]),
             "weights": weight_table(),
             "blocks": torch.tensor(self.blocks),
         }
-        return {name: tensor.cpu().numpy().astype(TYPES[name]) for name, tensor in found.items()}
+        return {name: tensor.cpu().numpy().astype(TYPES[name]) for name, tensor in tensors.items()}
 
     def points(self, scales: Mapping[str, int]) -> dict[str, int]:
         """See `QuantizedNetwork`. A bias counts in the units of the sum that it joins."""
-        return {**scales} | {
-            "embed_bias": scales["embed"], "near_bias": scales["near"] + ACTIVATION_BITS,
-            "far_bias": scales["far"] + ACTIVATION_BITS, "hidden_bias": scales["context"] + ACTIVATION_BITS,
+        biases = {
+            "embed_bias": scales["embed"],
+            "near_bias": scales["near"] + ACTIVATION_BITS,
+            "far_bias": scales["far"] + ACTIVATION_BITS,
+            "hidden_bias": scales["context"] + ACTIVATION_BITS,
             "out_bias": scales["out"] + ACTIVATION_BITS,
-        }  # fmt: skip
+        }
+        return {**scales, **biases}
 
     def restore(self, prior: Prior) -> None:
         """Start from the weights of an integer prior; see `QuantizedNetwork`."""
@@ -145,48 +146,3 @@ def block_edges(width: int, layers: int) -> list[int]:
         raise ValueError(f"{width} hidden units for {layers} layers: every layer needs one")
     shares = [sum(1 / (i + 1) for i in range(n)) for n in range(layers + 1)]
     return [round((width - layers) * share / shares[-1]) + n for n, share in enumerate(shares)]
-
-
-def code_lengths(logits: Tensor, digits: Tensor) -> Tensor:
-    """Bits of digits int64 (...) under logits float32 (..., L): float32 (...)."""
-    nats: Tensor = _CrossEntropy.apply(logits, digits)  # type: ignore[no-untyped-call]
-    return nats / math.log(2)
-
-
-class _CrossEntropy(torch.autograd.Function):
-    """Cross-entropy over few levels, level by level: torch's goes row by row, at three times the time."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, digits: Tensor) -> Tensor:
-        levels = logits.movedim(-1, 0)
-        levels = levels - levels.amax(0)
-        chosen = levels.gather(0, digits[None])[0]
-        levels = levels.exp_()
-        total = levels.sum(0)
-        ctx.save_for_backward(levels.div_(total), digits)
-        return total.log() - chosen
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        shares, digits = ctx.saved_tensors
-        found = (shares * grads[0]).scatter_add_(0, digits[None], -grads[0][None])
-        return found.movedim(0, -1), None
-
-
-def rate(logits: Tensor, digits: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Bits of digits, twice: with gradients for the prior, and with gradients for the encoder.
-
-    The encoder's is the length interpolated linearly between the cell that was chosen and its neighbour on
-    the side of the unrounded latent, so that a latent is drawn to the cheaper side by the bits it would save.
-
-    Args:
-        logits: float32 (..., L).
-        digits: int64 (...).
-        positions: unrounded digits, float32 (...), with gradients to the encoder.
-
-    Returns:
-        two float32 (...) of equal use: bits for the prior's loss, bits for the encoder's.
-    """
-    bits = code_lengths(logits, digits)
-    slope = rate_slopes(logits, digits, positions)
-    return bits, bits.detach() + slope * (positions - digits)

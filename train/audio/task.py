@@ -1,10 +1,9 @@
-"""Training of an audio model: crops of speech, reconstruction losses, and the bits of a prior as a rate term."""
+"""Training of a model for sound: crops, reconstruction losses, and the bits of a prior as a rate term."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,35 +18,49 @@ from fsqcodec.errors import ConfigError
 from fsqcodec.losses.reconstruction import Bands, Harmonics, ReconstructionLoss
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from ..config.base import TrainConfig
+from ..config.audio import AudioTrainConfig
 from ..data.audio import Crops
-from ..trainer import Weigh
-from ..warm_start import take_fitting
+from ..optim.muon import muon_and_adamw
+from ..rate import rate
+from ..task import Batch, Notify, Task, Weigh
+from ..warm_start import load_fitting, origin_of
 from .discriminator import SpectrumDiscriminator, adversarial_terms
-from .prior import PriorNetwork, rate
-from .validation import Validation
+from .prior import PriorNetwork
+from .validation import AudioValidator
 
 
-class AudioTask:
-    """See `loop.Task`."""
+class AudioTask(Task):
+    """See `task.Task`.
+
+    Args:
+        config: the run.
+        device: what the losses run on.
+        notify: called with lines about files that cannot be read.
+
+    Raises:
+        ConfigError: `parts` is something else than `all` or `decoder`, or there are no data.
+        ModelError: the pretrained model cannot be read.
+    """
 
     unit = "audio"
 
-    def __init__(self, config: TrainConfig, device: torch.device, notify: Callable[[str], None]) -> None:
+    def __init__(self, config: AudioTrainConfig, device: torch.device, notify: Notify) -> None:
         if config.parts not in ("all", "decoder"):
             raise ConfigError(f"parts: {config.parts!r} is neither all nor decoder")
         self.config, self.device = config, device
-        self.donor = load_model(config.init) if config.init else None
-        self.model, self.prior = _starting_point(config, self.donor)
+        self.origin = origin_of(config.init)
+        self.pretrained = load_model(config.init) if config.init else None
+        self.model, self.prior = _starting_point(config, self.pretrained)
         self.model.encoder.requires_grad_(config.parts == "all")
         self.quantizer = self.model.quantizer
         shape = self.model.config
-        samples = (
-            math.ceil(config.data.crop * shape.sample_rate / shape.frame) * shape.frame
-            + math.ceil(shape.lag / shape.frame) * shape.frame
+        frames = math.ceil(config.data.crop * shape.sample_rate / shape.frame) + math.ceil(
+            shape.lag / shape.frame
         )
-        self.crops = self.data = Crops(
+        samples = frames * shape.frame
+        self.data = Crops(
             config.data,
             shape.sample_rate,
             samples,
@@ -57,30 +70,33 @@ class AudioTask:
             notify,
             shape.frame,
         )
+        self.workers = config.data.workers
         self.per_item = samples / shape.sample_rate
-        self.facts = {"audio_hours": round(self.crops.seconds / 3600, 4)}
+        self.facts = {"audio_hours": round(self.data.seconds / 3600, 4)}
         self.terms = ReconstructionLoss(shape.sample_rate).to(device)
-        self.beside: dict[str, nn.Module] = {"prior": self.prior} if self.prior else {}
+        self.auxiliary: dict[str, nn.Module] = {"prior": self.prior} if self.prior else {}
         if any(config.loss.adversarial) or any(config.loss.features):
-            self.beside["adversary"] = adversary = SpectrumDiscriminator()
+            self.auxiliary["adversary"] = discriminator = SpectrumDiscriminator()
             if config.adversary:
-                adversary.load_state_dict(load_file(config.adversary))
+                discriminator.load_state_dict(load_file(config.adversary))
         if config.compiled:
             for part in (*self.model.modules(), *self.terms.modules()):
                 if isinstance(part, Block | Bands | Harmonics):
                     part.compile(dynamic=False)
 
-    def begin(self, beside: dict[str, Any], progress: float) -> None:
-        """Nothing changes between steps."""
+    def optimizers(self, dtype: torch.dtype, capturable: bool) -> list[Optimizer]:
+        """Muon for the hidden matrices of the codec, AdamW for all else."""
+        return muon_and_adamw(self.model, self.auxiliary.values(), self.config.optim, dtype, capturable)
 
-    def steady(self, progress: float) -> bool:
+    def capturable(self, progress: float) -> bool:
         """Once rounding has begun; not with a discriminator, which draws the parts of crops that it looks at."""
-        return progress >= self.config.optim.no_quantizer and "adversary" not in self.beside
+        rounding = progress >= self.config.optim.no_quantizer
+        return self.config.cuda_graphs and rounding and "adversary" not in self.auxiliary
 
     def loss(
-        self, model: Any, beside: dict[str, Any], batch: dict[str, Tensor], weigh: Weigh, progress: float
+        self, model: Any, auxiliary: dict[str, Any], batch: Batch, weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the reconstruction terms, λ times the rate, and the own losses of prior and adversary."""
+        """Weighted sum of the reconstruction terms, λ times the rate, and the losses of the auxiliary networks."""
         weights = {
             field.name: weigh(getattr(self.config.loss, field.name)) for field in fields(self.config.loss)
         }
@@ -89,15 +105,15 @@ class AudioTask:
         y, tokens, z = model(audio, stages, rounding, batch.get("frames"))
         own: dict[str, Tensor] = {}
         pressure = y.new_zeros(())
-        if "prior" in beside:
+        if "prior" in auxiliary:
             own["rate"], pressure = self._rate(
-                beside["prior"], tokens, z, stages, weights["rate"], weights["rate_all"]
+                auxiliary["prior"], tokens, z, stages, weights["rate"], weights["rate_all"]
             )
         target = audio[:, : y.shape[1]]
         with torch.autocast(y.device.type, enabled=False):
             terms = {name: item.mean() for name, item in self.terms(y.float(), target).items()}
-        if "adversary" in beside:
-            own["critic"], asked = adversarial_terms(beside["adversary"], y.float(), target)
+        if "adversary" in auxiliary:
+            own["critic"], asked = adversarial_terms(auxiliary["adversary"], y.float(), target)
             terms |= asked
         loss = sum((weights[name] * term for name, term in terms.items()), pressure)
         return sum(own.values(), loss), {"loss": loss, **terms, **own}
@@ -107,7 +123,8 @@ class AudioTask:
     ) -> tuple[Tensor, Tensor]:
         """Bits a digit, the prior's loss; and λ times them, the encoder's.
 
-        Whoever keeps more stages asks for quality: beyond those of the first pass λ falls, geometrically, to `factor` of it.
+        Whoever keeps more stages asks for quality: beyond those of the first pass λ falls, geometrically, to
+        `factor` of it.
         """
         digits = self.quantizer.stage_digits(tokens)
         bits, pressure = rate(prior(digits), digits, self.quantizer.positions(z))
@@ -115,21 +132,19 @@ class AudioTask:
         lambdas = weight * factor ** self.quantizer.refinement(stages)
         return bits.mean(), (lambdas * (pressure * kept[:, None, :, None]).mean((1, 2, 3))).mean()
 
-    def judge(self) -> Validation | None:
+    def validator(self) -> AudioValidator | None:
         """Scores on the configured clips."""
         media, prior = self.config.validate, self.prior
-        if not prior and self.donor and self.donor.prior and self.config.parts == "decoder":
-            prior = restored_prior(self.model, self.donor)
-        return Validation.of_media(media, self.model.config, prior=prior) if media else None
+        if not prior and self.pretrained and self.pretrained.prior and self.config.parts == "decoder":
+            prior = restored_prior(self.model, self.pretrained)
+        return AudioValidator.of_media(media, self.model.config, prior=prior) if media else None
 
-    def publish(
-        self, path: Path, model: AudioModel, beside: dict[str, Any], provenance: dict[str, Any], last: bool
-    ) -> None:
-        """Write the model with static tables; `fit_prior` adds the learned prior. A decoder keeps its encoder's."""
-        if self.config.parts == "decoder" and self.donor:
+    def publish(self, path: Path, model: AudioModel, provenance: dict[str, Any], last: bool) -> None:
+        """Write the model with static tables; `PriorTask` adds the learned prior. A decoder keeps its encoder's."""
+        if self.config.parts == "decoder" and self.pretrained:
             # Averaging may touch the last bits of a frozen encoder, whose tokens must not change.
-            model.encoder.load_state_dict(self.donor.model.encoder.state_dict())
-            save_model(path, model, {"train": provenance}, self.donor.tables, self.donor.prior)
+            model.encoder.load_state_dict(self.pretrained.model.encoder.state_dict())
+            save_model(path, model, {"train": provenance}, self.pretrained.tables, self.pretrained.prior)
             return
         model = rounded(model)
         save_model(path, model, {"train": provenance}, self.estimate_tables(model, 2000 if last else 200))
@@ -137,7 +152,7 @@ class AudioTask:
     @torch.no_grad()
     def estimate_tables(self, model: AudioModel, crops: int) -> StaticTables:
         """Frequency tables from the tokens of random training crops."""
-        source = copy.copy(self.crops)
+        source = copy.copy(self.data)
         source.seed = self.config.seed + 1
         tokens = [
             model.quantizer.encode(model.encoder(source[i]["audio"][None].to(self.device)))[0].cpu()
@@ -146,13 +161,15 @@ class AudioTask:
         return StaticTables.estimate(torch.cat(tokens), copy.deepcopy(model.quantizer).cpu())
 
 
-def _starting_point(config: TrainConfig, donor: Loaded | None) -> tuple[AudioModel, PriorNetwork | None]:
-    """Random weights, or those of a donor wherever the settings of `config.model` keep their shape."""
-    shape = AudioConfig.from_dict({**(donor.model.config.to_dict() if donor else {}), **config.model})
-    model = AudioModel(shape)
-    if donor:
-        take_fitting(model, donor.model)
-    return model, restored_prior(model, donor) if any(config.loss.rate) else None
+def _starting_point(
+    config: AudioTrainConfig, pretrained: Loaded | None
+) -> tuple[AudioModel, PriorNetwork | None]:
+    """Random weights, or pretrained ones wherever the settings of `config.model` keep their shape."""
+    settings = pretrained.model.config.to_dict() if pretrained else {}
+    model = AudioModel(AudioConfig.from_dict({**settings, **config.model}))
+    if pretrained:
+        load_fitting(model, pretrained.model)
+    return model, restored_prior(model, pretrained) if any(config.loss.rate) else None
 
 
 def rounded(model: AudioModel) -> AudioModel:
@@ -164,15 +181,15 @@ def rounded(model: AudioModel) -> AudioModel:
     return model
 
 
-def restored_prior(model: AudioModel, donor: Loaded | None) -> PriorNetwork:
-    """A prior to train: with the donor's weights if it has one for the same stages."""
+def restored_prior(model: AudioModel, pretrained: Loaded | None) -> PriorNetwork:
+    """A prior to train: with the pretrained weights if there are some for the same stages."""
     settings = ("levels", "groups", "stages")
     if (
-        not donor
-        or not donor.prior
-        or any(getattr(model.config, s) != getattr(donor.model.config, s) for s in settings)
+        not pretrained
+        or not pretrained.prior
+        or any(getattr(model.config, s) != getattr(pretrained.model.config, s) for s in settings)
     ):
         return PriorNetwork(model.quantizer, STAGES_PER_LAYER)
-    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, donor.prior.width)
-    prior.restore(donor.prior)
+    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, pretrained.prior.width)
+    prior.restore(pretrained.prior)
     return prior

@@ -1,4 +1,4 @@
-"""Scores of a model on clips: SI-SDR and mel distance always, PESQ where the package is installed."""
+"""Scores of a model for sound on clips: SI-SDR always, PESQ and ViSQOL where their packages are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..data.manifest import list_media
 from ..evaluation.metrics import pesq_wideband, si_sdr, visqol_speech
-from .prior import PriorNetwork, code_lengths
+from ..rate import code_lengths
+from .prior import PriorNetwork
 
 _TARGETS = (6.0, 3.0, 1.5)
 """kbit/s that the scores at a bitrate are given for."""
@@ -22,7 +23,7 @@ _OVERHEAD = 1.03
 """A file's bytes over the bits of its tokens."""
 
 
-class Validation:
+class AudioValidator:
     """Mean scores over clips at a number of stages; with a prior, also at bitrates.
 
     Args:
@@ -37,8 +38,13 @@ class Validation:
     @classmethod
     def of_media(
         cls, media: str, config: AudioConfig, seconds: float = 6.0, prior: PriorNetwork | None = None
-    ) -> Validation:
-        """The first seconds of every file of a folder or glob, mono, at the model's rate."""
+    ) -> AudioValidator:
+        """The first seconds of every file of a folder or glob, mono, at the model's rate.
+
+        Raises:
+            ConfigError: there are no media.
+            MediaError: one cannot be read.
+        """
         clips = []
         for file in list_media(media):
             with AudioReader(file, config.sample_rate) as reader:
@@ -61,7 +67,7 @@ class Validation:
 
     @torch.no_grad()
     def score(self, model: AudioModel) -> dict[str, float]:
-        """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` for K kbit/s.
+        """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` at K kbit/s.
 
         A bitrate between those of two numbers of stages has a score between theirs, as files have (`Codec.limit`).
         """
@@ -77,7 +83,7 @@ class Validation:
         scores = {"kbps": float(kbps[-1])}
         for part, stages in parts.items():
             less, more = quality[math.floor(stages)], quality[math.ceil(stages)]
-            for name in less.keys() & more.keys():
+            for name in (name for name in less if name in more):
                 scores[f"{name}_{part}"] = less[name] + (more[name] - less[name]) * (stages % 1)
         return scores | {f"stages_{part}": stages for part, stages in parts.items() if part[0] == "a"}
 
@@ -86,9 +92,10 @@ class Validation:
         pairs = [(self.reconstruct(model, clip, stages), clip) for clip in self.clips]
         scores = {"si_sdr": float(np.mean([si_sdr(y, x) for y, x in pairs]))}
         for name, measure in (("pesq", pesq_wideband), ("visqol", visqol_speech)):
-            found = [measure(y, x, self.config.sample_rate) for y, x in pairs]
-            if any(f is not None for f in found):
-                scores[name] = float(np.mean([f for f in found if f is not None]))
+            each = [measure(y, x, self.config.sample_rate) for y, x in pairs]
+            values = [value for value in each if value is not None]
+            if values:
+                scores[name] = float(np.mean(values))
         return scores
 
     @torch.no_grad()

@@ -1,30 +1,28 @@
 """Training crops: crop number i depends on the seed and on i alone.
 
 So a run resumes exactly where it stopped, and any number of processes and workers draw the same crops.
-Media are decoded once, by PyAV, into a memory-mapped cache of 16-bit samples that all workers share.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torchaudio.functional as AF
 from fsqcodec.errors import ConfigError, FSQCodecError
-from fsqcodec.media.audio import AudioReader
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from ..config.base import DataConfig, Source
+from ..config.audio import DataConfig
+from ..config.base import Source
+from ..task import Notify
 from .augment import SNR, equalise, noise, place_in_room, put_behind
-from .manifest import Item, list_items
+from .cache import cached_samples
+from .manifest import list_items
 
 # Pitch and tempo together, as resampling by small ratios: -3 … +3 semitones.
 _PITCH_RATIOS = [(6, 5), (9, 8), (16, 15), (15, 16), (8, 9), (5, 6)]
@@ -32,28 +30,11 @@ _APART, _LONGEST = 25, 3
 """Latent frames to a gap in crops that lose packets, and the most packets of two frames that are lost in a row."""
 
 
-def decode_cached(item: Item, sample_rate: int, cache: Path) -> NDArray[np.int16]:
-    """All samples of a media file, mono, int16 (n,), memory-mapped from the cache."""
-    stat, within = item.path.stat(), "" if item.size is None else f"|{item.offset}"
-    key = f"{item.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{sample_rate}{within}"
-    place = cache / f"{Path(item.key).stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
-    if not place.exists():
-        with AudioReader(item.open(), sample_rate, item.key) as reader:
-            mono = reader.read().mean(axis=0)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as out:
-            np.save(out, np.clip(np.rint(mono * 32767), -32768, 32767).astype(np.int16))
-        part.replace(place)
-    samples: NDArray[np.int16] = np.load(place, mmap_mode="r")
-    return samples
-
-
 class Crops(Dataset[dict[str, Tensor]]):
     """Random augmented crops; item i is `{"audio": float32 (samples,), "stages": int64 ()}`.
 
-    Where packets get lost (`config.lost`), also `"frames"`, int64 (samples // frame,): the latent frame that the decoder
-    sees in place of each, as in `fsqcodec.live.stream`.
+    Where packets get lost (`config.lost`), also `"frames"`, int64 (samples // frame,): the latent frame that the
+    decoder sees in place of each, as in live streams.
 
     Args:
         config: sources and augmentation.
@@ -66,9 +47,16 @@ class Crops(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, config: DataConfig, sample_rate: int, samples: int, stages: int, dropout: float, seed: int,
-        notify: Any = print, frame: int = 480,
-    ) -> None:  # fmt: skip
+        self,
+        config: DataConfig,
+        sample_rate: int,
+        samples: int,
+        stages: int,
+        dropout: float,
+        seed: int,
+        notify: Notify = print,
+        frame: int = 480,
+    ) -> None:
         self.config, self.sample_rate, self.samples, self.frame = config, sample_rate, samples, frame
         self.stages, self.dropout, self.seed = stages, dropout, seed
         self.clips: list[NDArray[np.int16]] = []
@@ -83,10 +71,10 @@ class Crops(Dataset[dict[str, Tensor]]):
         self.chances = np.cumsum(weights) / sum(weights)
         self.seconds = sum(map(len, self.clips)) / sample_rate
 
-    def _open(self, source: Source, notify: Any) -> Iterator[NDArray[np.int16]]:
+    def _open(self, source: Source, notify: Notify) -> Iterator[NDArray[np.int16]]:
         for item in list_items(source.path, source.match, source.exclude):
             try:
-                yield decode_cached(item, self.sample_rate, Path(self.config.cache))
+                yield cached_samples(item, self.sample_rate, Path(self.config.cache))
             except FSQCodecError as error:
                 notify(f"left out: {error}")
 
@@ -132,23 +120,10 @@ class Crops(Dataset[dict[str, Tensor]]):
 def with_gaps(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Which of `count` latent frames a decoder sees in place of each, int64 (count,), when some packets get lost.
 
-    A gap is gone through with what was there before it, backwards (`fsqcodec.live.stream.Decoder`).
+    A gap is gone through with what was there before it, backwards, as a live decoder does.
     """
     frames = np.arange(count)
     for start in np.sort(rng.integers(1, count, count // _APART)):
         length = min(2 * int(rng.integers(1, _LONGEST + 1)), start, count - start)
         frames[start : start + length] = frames[start - length : start][::-1]
     return frames
-
-
-class Numbers(Sampler[int]):
-    """The crops first … last-1 in order; `Crops` makes them random."""
-
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.last))
-
-    def __len__(self) -> int:
-        return max(0, self.last - self.first)

@@ -13,20 +13,18 @@ _REVERBERATION = (0.1, 0.7)
 
 
 def equalise(audio: Tensor, rng: np.random.Generator) -> Tensor:
-    """Random smooth frequency response, ±6 dB at six points of the octaves."""
+    """Audio (n,) under a random smooth frequency response, ±6 dB at six points of the octaves."""
     size = _fast(len(audio))
     spectrum = torch.fft.rfft(audio, n=size)
     points = torch.from_numpy(rng.uniform(-6, 6, 6)).float()[None, None]
     octaves = torch.log2(1 + torch.arange(len(spectrum)) / len(spectrum) * 255) / 8
-    curve = torch.nn.functional.grid_sample(
-        points[:, :, None], torch.stack([octaves * 2 - 1, torch.zeros_like(octaves)], -1)[None, None],
-        align_corners=True,
-    )[0, 0, 0]  # fmt: skip
+    grid = torch.stack([octaves * 2 - 1, torch.zeros_like(octaves)], -1)[None, None]
+    curve = torch.nn.functional.grid_sample(points[:, :, None], grid, align_corners=True)[0, 0, 0]
     return torch.fft.irfft(spectrum * 10 ** (curve / 20), n=size)[: len(audio)]
 
 
 def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> Tensor:
-    """The audio in a random room: direct sound, and decaying noise (Polack 1988) that begins a few milliseconds later."""
+    """The audio in a random room: direct sound, then decaying noise (Polack 1988) from a few milliseconds on."""
     seconds = rng.uniform(*_REVERBERATION)
     length = round(seconds * sample_rate)
     decay = np.exp(-6.9 * np.arange(length) / length)

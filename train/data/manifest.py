@@ -67,10 +67,10 @@ def list_items(path: str, match: str = "*", exclude: str = "") -> list[Item]:
     items: list[Item] = []
     if path.endswith(".txt") and Path(path).is_file():
         names = Path(path).read_text(encoding="utf-8").splitlines()
-        found = [(Path(path).parent / name.strip(), name.strip()) for name in names if name.strip()]
+        files = [(Path(path).parent / name.strip(), name.strip()) for name in names if name.strip()]
     else:
-        found = list(_files(path, match, exclude))
-    for file, key in found:
+        files = list(_files(path, match, exclude))
+    for file, key in files:
         items += _members(file) if file.suffix == ".tar" else [Item(key, file)]
     return items
 
@@ -82,8 +82,8 @@ def _files(path: str, match: str, exclude: str) -> Iterator[tuple[Path, str]]:
         yield root, root.name
         return
     below = root if root.is_dir() else None
-    found = root.rglob("*") if below else Path(root.anchor or ".").glob(str(root.relative_to(root.anchor)))
-    for file in sorted(found):
+    matches = root.rglob("*") if below else Path(root.anchor or ".").glob(str(root.relative_to(root.anchor)))
+    for file in sorted(matches):
         wanted, unwanted = (
             any(fnmatch.fnmatch(file.name, pattern) for pattern in patterns.split("|"))
             for patterns in (match, exclude)
@@ -100,7 +100,10 @@ def _files(path: str, match: str, exclude: str) -> Iterator[tuple[Path, str]]:
 def _members(shard: Path) -> list[Item]:
     try:
         with tarfile.open(shard) as tar:
-            return [Item(member.name, shard, member.offset_data, member.size) for member in tar
-                    if member.isfile() and PurePosixPath(member.name).suffix.lower() in SOUND]  # fmt: skip
+            return [
+                Item(member.name, shard, member.offset_data, member.size)
+                for member in tar
+                if member.isfile() and PurePosixPath(member.name).suffix.lower() in SOUND
+            ]
     except (OSError, tarfile.TarError) as error:
         raise ConfigError(f"{shard}: not a readable tar shard ({error})") from None

@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from fsqcodec.errors import ConfigError, FSQCodecError
-from fsqcodec.media.video_reader import FrameReader
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..config.base import VisualDataConfig
+from ..config.visual import VisualDataConfig
+from ..task import Notify
+from .cache import Clip, cached_frames
 from .manifest import list_media
 
-Clip = NDArray[np.uint8]
-"""RGB frames (T, H, W, 3)."""
 DEVELOPMENT = 5
 """One file in five is for development."""
 
 
 def is_development(file: Path) -> bool:
-    """Whether a file is kept for judging: by the hash of its name alone."""
+    """Whether a file is kept for validation: by the hash of its name alone."""
     return hashlib.sha256(file.name.encode()).digest()[0] % DEVELOPMENT == 0
-
-
-def read_cached(file: Path, cache: Path) -> Clip:
-    """All frames of a picture or video, memory-mapped from the cache."""
-    stat = file.stat()
-    key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-    place = cache / f"{file.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.rgb.npy"
-    if not place.exists():
-        with FrameReader(file) as reader:
-            frames = np.stack([frame.picture for frame in reader])
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(".part")
-        with part.open("wb") as out:
-            np.save(out, frames)
-        part.replace(place)
-    clip: Clip = np.load(place, mmap_mode="r")
-    return clip
 
 
 class VisualCrops(Dataset[dict[str, Tensor]]):
@@ -61,9 +41,15 @@ class VisualCrops(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, config: VisualDataConfig, batch: int, qualities: int, layers: tuple[int, int], dropout: float,
-        seed: int, notify: Callable[[str], None],
-    ) -> None:  # fmt: skip
+        self,
+        config: VisualDataConfig,
+        batch: int,
+        qualities: int,
+        layers: tuple[int, int],
+        dropout: float,
+        seed: int,
+        notify: Notify,
+    ) -> None:
         self.config, self.batch, self.qualities, self.layers = config, batch, qualities, layers
         self.dropout, self.seed = dropout, seed
         self.pictures: list[Clip] = []
@@ -74,7 +60,7 @@ class VisualCrops(Dataset[dict[str, Tensor]]):
                 if is_development(file):
                     continue
                 try:
-                    clip = read_cached(file, Path(config.cache))
+                    clip = cached_frames(file, Path(config.cache))
                 except FSQCodecError as error:
                     notify(f"left out: {error}")
                     continue
@@ -86,14 +72,14 @@ class VisualCrops(Dataset[dict[str, Tensor]]):
     def blocks(self, size: int, count: int = 20000) -> Tensor:
         """Random blocks float32 (count, 3·size·size) in [-1, 1], rows first and colours last."""
         rng = np.random.default_rng(self.seed)
-        clips, found = self.pictures + self.clips, []
+        clips, blocks = self.pictures + self.clips, []
         for _ in range(count):
             clip = clips[rng.integers(len(clips))]
             t, y, x = (
                 int(rng.integers(n)) for n in (len(clip), clip.shape[1] - size + 1, clip.shape[2] - size + 1)
             )
-            found.append(clip[t, y : y + size, x : x + size].reshape(-1))
-        return torch.from_numpy(np.stack(found)).float() / 127.5 - 1
+            blocks.append(clip[t, y : y + size, x : x + size].reshape(-1))
+        return torch.from_numpy(np.stack(blocks)).float() / 127.5 - 1
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         moving = np.random.default_rng((self.seed, index // self.batch, 1)).random() < self.config.clips

@@ -22,7 +22,8 @@ from fsqcodec.quantization.fsq import FSQ, PRESETS
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
 from torch import Tensor, nn
 
-from ..config.base import DataConfig, Source
+from ..config.audio import DataConfig
+from ..config.base import Source
 from ..data.audio import Crops
 from .metrics import si_sdr
 

@@ -8,28 +8,29 @@ import torch
 from torch import Tensor
 
 _BLOCK = 8
-"""Picture elements between borders: those of the latents' 16×16 blocks and of the decoder's patches."""
+"""Pixels between borders: those of the latents' 16×16 blocks and of the decoder's patches."""
 _BUSY = 4.0
 """Mean square step between neighbours, of values up to 255, beyond which a picture hides steps of the error."""
 
 
-def seams(decoded: Tensor, original: Tensor) -> Tensor:
+def blocking_loss(decoded: Tensor, original: Tensor) -> Tensor:
     """Mean square step of the error over block borders, each weighted by how flat the original is there.
 
-    Squared error alone hardly notices a step of one or two levels between blocks, but in an even sky or shadow nothing hides it
-    (a similar measure judges deblocking filters: Yim and Bovik 2011, "Quality assessment of deblocked images").
+    Squared error alone hardly notices a step of one or two levels between blocks, but in an even sky or shadow nothing
+    hides it (a similar measure scores deblocking filters: Yim and Bovik 2011, "Quality assessment of deblocked images").
 
     Args:
-        decoded, original: float32 (B, H, W, 3), values up to 255, of the same shape and more than a block high and wide.
+        decoded, original: float32 (B, H, W, 3), values up to 255, of one shape, more than a block high and wide.
 
     Returns:
         float32 (B,).
     """
     error = decoded - original
-    return torch.stack([_across(error, original, axis) for axis in (1, 2)]).mean(0)
+    return torch.stack([_along(error, original, axis) for axis in (1, 2)]).mean(0)
 
 
-def _across(error: Tensor, original: Tensor, axis: int) -> Tensor:
+def _along(error: Tensor, original: Tensor, axis: int) -> Tensor:
+    """The same for the borders across one axis."""
     last = torch.arange(_BLOCK - 1, error.shape[axis] - 1, _BLOCK, device=error.device)
     step = error.index_select(axis, last + 1) - error.index_select(axis, last)
     # The pair across the border and the pairs on its two sides.

@@ -1,7 +1,8 @@
 """The prior of pictures in floats: what is trained here is exported to `fsqcodec.visual.prior`.
 
 For every layer of the bitstream a small network of its own: contexts (`fsqcodec.visual.context`) → hidden units →
-hidden units → logits of the layer's digits. A bias by quality tells it the gain, another whether there is a frame before.
+hidden units → logits of the layer's digits. A bias by quality tells it the gain, another whether there is a frame
+before.
 """
 
 from __future__ import annotations
@@ -57,24 +58,24 @@ class VisualPriorNetwork(QuantizedNetwork):
             quality: int64 (B,).
             before: the digits of the frame before.
         """
-        layout, found = self.layout, []
-        second = ~black(*digits.shape[1:3], digits.device)
+        layout, layers = self.layout, []
+        white = ~black(*digits.shape[1:3], digits.device)
         for k in range(layout.layers):
             bias = self.get_parameter(f"bias{k}")[int(before is not None), quality]
             sums = bias[:, None, None]
             for kind, values in layout.contexts(k, digits, before).items():
                 sums = sums + values @ self.weight(f"{kind}{k}") / 2**INPUT_BITS
-            beside = layout.beside(k, digits)
-            if beside is not None:
-                sums = sums + second * (beside @ self.weight(f"beside{k}")) / 2**INPUT_BITS
+            neighbours = layout.beside(k, digits)
+            if neighbours is not None:
+                sums = sums + white * (neighbours @ self.weight(f"beside{k}")) / 2**INPUT_BITS
             units = self.units(sums)
             units = self.units(units @ self.weight(f"mix{k}") + self.get_parameter(f"mix_bias{k}"))
             logits = (units @ self.weight(f"out{k}") + self.get_parameter(f"out_bias{k}")).float()
             logits = logits.unflatten(-1, (layout.width, layout.levels)) + self._inner(k, digits.detach())
-            found.append(
+            layers.append(
                 logits if before is None else logits + self._echo(k, digits.detach(), before.detach())
             )
-        return torch.stack(found, 3)
+        return torch.stack(layers, 3)
 
     def _table(self, name: str) -> Tensor:
         """A table of logits, in their integer steps once the network is quantized."""
@@ -102,27 +103,38 @@ class VisualPriorNetwork(QuantizedNetwork):
 
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.visual.prior.VisualPrior`; `quantize` comes first."""
-        found = {
-            name: self.rounded(name) if name in self._scale_of else torch.round(self.get_parameter(name).detach() * 2.0**point)
+        tensors = {
+            name: self.rounded(name)
+            if name in self._scale_of
+            else torch.round(self.get_parameter(name).detach() * 2.0**point)
             for name, point in self.points(self.scales).items()
-        }  # fmt: skip
+        }
         scales = [[self.scales[f"{name}{k}"] for name in SCALES] for k in range(self.layout.layers)]
-        found |= {"scales": torch.tensor(scales), "weights": weight_table()}
-        return {name: tensor.cpu().numpy().astype(dtype_of(name)) for name, tensor in found.items()}
+        tensors |= {"scales": torch.tensor(scales), "weights": weight_table()}
+        return {name: tensor.cpu().numpy().astype(dtype_of(name)) for name, tensor in tensors.items()}
 
     def points(self, scales: Mapping[str, int]) -> dict[str, int]:
         """See `QuantizedNetwork`. A bias counts in the units of the sum that it joins."""
-        found = {name: scales[scale] for name, scale in self._scale_of.items()}
+        points = {name: scales[scale] for name, scale in self._scale_of.items()}
         for k in range(self.layout.layers):
             first, mix, out = (scales[f"{name}{k}"] for name in SCALES)
-            found |= {f"bias{k}": first + INPUT_BITS, f"mix_bias{k}": mix + ACTIVATION_BITS,
-                      f"out_bias{k}": out + ACTIVATION_BITS, f"echo{k}": LOGIT_BITS}  # fmt: skip
+            points |= {
+                f"bias{k}": first + INPUT_BITS,
+                f"mix_bias{k}": mix + ACTIVATION_BITS,
+                f"out_bias{k}": out + ACTIVATION_BITS,
+                f"echo{k}": LOGIT_BITS,
+            }
             if self.layout.place(k)[0]:
-                found[f"inner{k}"] = LOGIT_BITS
-        return found
+                points[f"inner{k}"] = LOGIT_BITS
+        return points
 
     def restore(self, prior: VisualPrior) -> None:
         """Start from the weights of an integer prior; see `QuantizedNetwork`."""
         rows = zip(range(self.layout.layers), prior.scales, strict=True)
         scales = {f"{name}{k}": scale for k, row in rows for name, scale in zip(SCALES, row, strict=True)}
         self._restore(prior.tensors, scales)
+
+
+def by_layer(x: Tensor, layout: Layout) -> Tensor:
+    """(B, h, w, passes, D) → (B, h, w, layers, channels of a layer)."""
+    return x.unflatten(-1, (layout.slices, -1)).flatten(3, 4)[:, :, :, : layout.layers]

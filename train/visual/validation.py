@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,34 +13,43 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from ..data.cache import cached_frames
 from ..data.manifest import list_media
-from ..data.visual import is_development, read_cached
+from ..data.visual import is_development
 from ..evaluation.bd_rate import bjontegaard_rate
+from .prior import VisualPriorNetwork, by_layer
 
 _MOST = 16
 """Pictures that are looked at."""
 _JPEG = (10, 20, 35, 50, 65, 80, 90)
-
-Curve = NDArray[np.float64]
-"""Rate and quality of one codec, (points, 2)."""
+"""Qualities of the curve that rates are compared with."""
 
 
-class VisualValidation:
-    """Mean bits a picture element and RGB-PSNR over pictures, by quality."""
+class VisualValidator:
+    """Mean bits a pixel and RGB-PSNR over pictures, by quality.
 
-    def __init__(self, pictures: list[NDArray[np.uint8]], task: Any) -> None:
-        self.pictures, self.task = pictures, task
+    Args:
+        pictures: RGB uint8 (H, W, 3) each, of whole latent positions.
+        prior: the network whose bits count.
+    """
+
+    def __init__(self, pictures: list[NDArray[np.uint8]], prior: VisualPriorNetwork) -> None:
+        self.pictures, self.prior = pictures, prior
         points = [[_jpeg(picture, quality) for quality in _JPEG] for picture in pictures]
-        self.jpeg: Curve = np.mean(points, axis=0)
+        self.jpeg: NDArray[np.float64] = np.mean(points, axis=0)
+        """Rate and quality, (points, 2)."""
 
     @classmethod
-    def of_media(cls, media: str, task: Any) -> VisualValidation:
-        """Development pictures of a folder or glob, cut to whole latent positions."""
+    def of_media(cls, media: str, prior: VisualPriorNetwork, cache: Path) -> VisualValidator:
+        """Development pictures of a folder or glob, cut to whole latent positions.
+
+        Raises:
+            ConfigError: there are no media.
+            MediaError: one cannot be read.
+        """
         files = [file for file in list_media(media) if is_development(file)][:_MOST]
-        pictures = [read_cached(file, Path(task.config.data.cache))[0] for file in files]
-        return cls(
-            [p[: p.shape[0] // STRIDE * STRIDE, : p.shape[1] // STRIDE * STRIDE] for p in pictures], task
-        )
+        pictures = [cached_frames(file, cache)[0] for file in files]
+        return cls([p[: len(p) // STRIDE * STRIDE, : p.shape[1] // STRIDE * STRIDE] for p in pictures], prior)
 
     @torch.no_grad()
     def score(self, model: VisualModel) -> dict[str, float]:
@@ -57,22 +65,25 @@ class VisualValidation:
         return scores | ({} if difference is None else {"bd_jpeg": difference})
 
     def _point(self, model: VisualModel, picture: NDArray[np.uint8], quality: int) -> tuple[float, float]:
+        """Bits a pixel and PSNR."""
         x, y, tokens = self._reconstruct(model, picture, quality)
-        digits = model.digits(tokens)
-        prior, task = self.task.prior, self.task
-        logits = prior(digits, torch.tensor([quality]))
+        digits, layout = model.digits(tokens), self.prior.layout
+        logits = self.prior(digits, torch.tensor([quality], device=digits.device))
         lengths = -torch.log_softmax(logits, -1) / np.log(2)
-        chosen = task._by_layer(digits).long() + task.layout.levels // 2
+        chosen = by_layer(digits, layout).long() + layout.levels // 2
         bits = float(lengths.gather(-1, chosen[..., None]).sum())
         error = float((y - x).square().mean()) * 127.5**2
-        return bits / x[0, ..., 0].numel(), 10 * np.log10(255**2 / max(error, 1e-3))
+        return bits / x[0, ..., 0].numel(), _psnr(error)
 
     @staticmethod
     def _reconstruct(
         model: VisualModel, picture: NDArray[np.uint8], quality: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x = torch.from_numpy(picture[None].astype(np.float32)) / 127.5 - 1
-        y, tokens, _ = model(x, torch.tensor([quality]), torch.tensor([model.quantizer.stages]))
+        """A picture as the network sees it, what it makes of it, rounded to 8 bits, and the tokens."""
+        device = next(model.parameters()).device
+        x = torch.from_numpy(picture[None].astype(np.float32)).to(device) / 127.5 - 1
+        stages = torch.tensor([model.quantizer.stages], device=device)
+        y, tokens, _ = model(x, torch.tensor([quality], device=device), stages)
         rounded = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
         return x, rounded, tokens
 
@@ -86,9 +97,14 @@ class VisualValidation:
 
 
 def _jpeg(picture: NDArray[np.uint8], quality: int) -> tuple[float, float]:
-    """Bits a picture element and PSNR of libjpeg-turbo, optimised, 4:2:0."""
+    """Bits a pixel and PSNR of libjpeg-turbo, optimised, 4:2:0."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality, optimize=True, subsampling="4:2:0")
-    back = np.asarray(Image.open(file), np.float64)
-    error = np.square(back - picture).mean()
-    return len(file.getvalue()) * 8 / picture[..., 0].size, 10 * np.log10(255**2 / max(error, 1e-3))
+    decoded = np.asarray(Image.open(file), np.float64)
+    error = float(np.square(decoded - picture).mean())
+    return len(file.getvalue()) * 8 / picture[..., 0].size, _psnr(error)
+
+
+def _psnr(error: float) -> float:
+    """Decibels of a mean squared error of values up to 255."""
+    return float(10 * np.log10(255**2 / max(error, 1e-3)))

@@ -8,8 +8,8 @@ from pathlib import Path
 import fsqcodec
 import pytest
 from fsqcodec.errors import ConfigError
-from fsqcodec.train.config.base import load_config
-from fsqcodec.train.trainer import learning_rate
+from fsqcodec.train.build import load_config
+from fsqcodec.train.schedule import learning_rate
 from helpers import ROOT
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from fsqcodec.errors import ConfigError
-from fsqcodec.train.config.base import DataConfig, Source
+from fsqcodec.train.config.audio import DataConfig
+from fsqcodec.train.config.base import Source
 from fsqcodec.train.data.audio import Crops, with_gaps
 from fsqcodec.train.data.augment import SNR, noise, place_in_room, put_behind
 from fsqcodec.train.data.manifest import list_media
