@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Two threads wait for each other on a busy machine: one in each process of the tests, and in those that it starts. Numba
+# counts as well: where its loops run in parallel, as in ViSQOL, it changes torch's number of threads to its own.
+for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.media.audio import AudioReader
 from helpers import RECIPE, SPEECH, TESTS
@@ -30,13 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("integration")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # two threads wait for each other on a busy machine
+    torch.set_num_threads(1)  # whatever the test before has done
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec() -> NeuralAudioCodec:
     return fsqcodec.load("speech-24k")
 
 
@@ -48,7 +53,7 @@ def speech() -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def encoded(codec: Codec, speech: NDArray[np.float32]) -> fsqcodec.Encoded:
+def encoded(codec: NeuralAudioCodec, speech: NDArray[np.float32]) -> fsqcodec.Encoded:
     return codec.encode(speech)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from fsqcodec.audio.model import AudioModel
-from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
+from fsqcodec.checkpoints import audio_weights, find_model, read_metadata, save_model, token_hash
 from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.losses.reconstruction import ReconstructionLoss
 from torch import Tensor
@@ -74,7 +74,7 @@ class Finetune:
 
     def __init__(self, settings: Settings, notify: Notify = print) -> None:
         self.settings = settings
-        self.base = load_model(settings.model)
+        self.base = audio_weights(settings.model)
         if self.base.tables is None:
             raise ModelError(f"{settings.model}: has no frequency tables; take a finished model")
         files = sorted({file for place in settings.media for file in list_media(place)})
@@ -220,7 +220,7 @@ class Finetune:
             fitted = self.folder / "prior" / "model.safetensors"
             metadata = read_metadata(fitted)
             del metadata["prior"]["config"]  # it names the user's folders
-            loaded = load_model(fitted)
+            loaded = audio_weights(fitted)
             save_model(s.out, loaded.model, metadata, loaded.tables, loaded.prior)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from fsqcodec.audio.chunked import StreamEncoder
-from fsqcodec.audio.packets import STAGES_PER_LAYER
+from fsqcodec.audio.networks import TorchNetworks
 from fsqcodec.audio.prior import Prior
-from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model
+from fsqcodec.audio.tokens import STAGES_PER_LAYER
+from fsqcodec.checkpoints import audio_weights, find_model, read_metadata, save_model
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.media.audio import AudioReader
 from safetensors.torch import load_file
@@ -48,7 +49,7 @@ class PriorTask(Task):
     def __init__(self, config: PriorConfig, device: torch.device, notify: Notify) -> None:
         self.config, self.notify = config, notify
         self.clips = list_media(config.validate) if config.validate else []  # now, not after hours
-        self.codec = load_model(config.prior_of).model.eval()
+        self.codec = audio_weights(config.prior_of).model.eval()
         self.quantizer = self.codec.quantizer
         self.tokens = prior_tokens(config, self.codec, notify)
         self.data = TokenPieces(self.tokens, self.quantizer, config.batch, config.seed)
@@ -113,7 +114,7 @@ class PriorTask(Task):
         stages, frames = self.quantizer.stages, self.config.frames
         spent, count = np.zeros(stages), 0
         for file in self.clips:
-            encoder = StreamEncoder(self.codec)
+            encoder = StreamEncoder(TorchNetworks(self.codec))
             with AudioReader(file, self.codec.config.sample_rate) as reader:
                 tokens = np.concatenate([encoder.push(reader.read().mean(axis=0)), encoder.flush()])
             for start in range(0, len(tokens), frames):

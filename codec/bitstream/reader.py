@@ -1,35 +1,18 @@
-"""Reading `.fsq` files: from pipes, damaged, truncated or hostile; and what they hold, without decoding."""
+"""Reading `.fsq` files: from pipes, damaged, truncated or hostile. Every size is checked against a limit before it is used."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO
 
 from ..errors import BitstreamError
-from ..visual.header import VisualHeader
-from .container import (
-    DEFLATED,
-    END,
-    INDEX,
-    MAGIC,
-    MAX_FRAMES,
-    MAX_HEADER,
-    PACKET,
-    SMALLEST_PACKET,
-    TAILED,
-    TRAILER,
-    VERSIONS,
-    VISUAL,
-    Header,
-    Packet,
-    crc,
-    read_varint,
-)
+from ..registry import header_of
+from .header import DEFLATED, MAGIC, MAX_HEADER, VERSIONS, FileHeader
 from .header_dictionary import inflate
-
-AnyHeader = Header | VisualHeader
+from .packet import MAX_FRAMES, MAX_START, PACKET, SMALLEST_PACKET, TAILED, Packet, PacketLimits
+from .primitives import Cursor, crc, read_varint
+from .writer import END, INDEX, MAX_INDEX, TRAILER
 
 
 class Reader:
@@ -98,7 +81,7 @@ class Reader:
             self._window = b""
         return self._first
 
-    def _read_header(self) -> AnyHeader:
+    def _read_header(self) -> FileHeader:
         start = len(MAGIC) + 1
         if not self._fill(start) or self._window[: len(MAGIC)] != MAGIC:
             raise self.error(0, "not an .fsq file", "encode a media file first with `fsqcodec encode`")
@@ -119,10 +102,7 @@ class Reader:
             fields = self._window[at : at + size]
             if version >= DEFLATED:
                 fields = inflate(fields, MAX_HEADER)
-            kind: type[Header] | type[VisualHeader] = (
-                VisualHeader if fields[:1] == bytes([VISUAL]) else Header
-            )
-            header = kind.unpack(fields)
+            header = header_of(Cursor(fields).number(0x7F)).unpack(fields)
         except ValueError as error:
             raise self.error(at, f"header: {error}", "a newer fsqcodec may read it") from None
         self._skip(at + size + 4)
@@ -168,7 +148,7 @@ class Reader:
             return None, 0, "no packet begins here"
         self._fill(6)
         try:
-            size, at = read_varint(self._window, 1, 1 << 24 if kind == INDEX else self.header.max_packet)
+            size, at = read_varint(self._window, 1, MAX_INDEX if kind == INDEX else self.header.max_packet)
         except ValueError as error:
             return None, 0, f"packet: {error}"
         if not self._fill(at + size + 4):
@@ -186,69 +166,11 @@ class Reader:
         try:
             header = self.header
             stream, _ = read_varint(self._window, at, header.streams - 1)
-            limits = (header.streams, *header.packet_limits(stream), header.max_packet)
+            limits = PacketLimits(header.streams, *header.packet_limits(stream), header.max_packet)
             body = self._window[at : at + size]
-            return Packet.unpack(body, *limits, self._at, kind == TAILED), at + size + 4, ""
+            return Packet.unpack(body, limits, self._at, kind == TAILED), at + size + 4, ""
         except ValueError as error:
             return None, 0, f"packet: {error}"
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Where the bytes of a file go."""
-
-    header: AnyHeader
-    seconds: float
-    """Duration; of the packets where the header does not tell."""
-    packets: int
-    total: int
-    """Bytes of the file."""
-    layers: tuple[int, ...]
-    """Bytes of each layer, over all packets; in a video, of its pictures."""
-    sound: int
-    """Bytes of a video's sound."""
-    frames: int
-    """Frames of the first stream."""
-    complete: bool
-    """Whether the file has its end."""
-    tails: int
-    """Frames, of all streams together, whose last stage was left out to meet a bitrate."""
-
-    @property
-    def overhead(self) -> int:
-        """Bytes of header, packet heads, checksums and index."""
-        return self.total - sum(self.layers) - self.sound
-
-    def kbps(self, size: int | None = None) -> float:
-        """Average kbit/s of `size` bytes, of the whole file by default."""
-        return (self.total if size is None else size) * 8 / 1000 / self.seconds if self.seconds else 0.0
-
-    def size(self, layers: int) -> int:
-        """Bytes of the file with so many layers."""
-        return self.overhead + self.sound + sum(self.layers[:layers])
-
-    def layers_within(self, kbps: float) -> int:
-        """How many layers fit into an average bitrate, at least one."""
-        return max(1, sum(self.kbps(self.size(n + 1)) <= kbps for n in range(len(self.layers))))
-
-
-def survey(reader: Reader) -> Survey:
-    """Read a file's packets, decoding nothing."""
-    header = reader.header
-    layers, packets, frames, sound, tails = [0] * header.layers, 0, 0, 0, 0
-    for packet in reader:
-        packets += 1
-        if isinstance(header, VisualHeader) and packet.stream:
-            sound += sum(map(len, packet.layers))
-            continue
-        frames = max(frames, packet.start + packet.frames)
-        tails += packet.tail
-        for i, layer in enumerate(packet.layers):
-            layers[i] += len(layer)
-    seconds = header.span(frames) if header.seconds is None else header.seconds
-    return Survey(
-        header, seconds, packets, reader.position, tuple(layers), sound, frames, reader.complete, tails
-    )
 
 
 def read_index(file: IO[bytes]) -> list[tuple[int, int]] | None:
@@ -270,13 +192,12 @@ def read_index(file: IO[bytes]) -> list[tuple[int, int]] | None:
         block = file.read(size)
         if len(block) < 6 or block[0] != INDEX or crc(block[:-4]) != block[-4:]:
             return None
-        _, at = read_varint(block, 1, len(block))
-        count, at = read_varint(block, at, len(block))
+        fields = Cursor(block[1:])
+        _, count = fields.numbers(len(block), len(block))
         entries, start, offset = [], 0, 0
         for _ in range(count):
-            step, at = read_varint(block, at, 1 << 48)
-            jump, at = read_varint(block, at, 1 << 48)
-            start, offset = start + step, offset + jump
+            frames, size = fields.numbers(MAX_START, MAX_START)
+            start, offset = start + frames, offset + size
             entries.append((start, offset))
         return entries
     except ValueError:

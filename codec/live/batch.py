@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..audio.codec import Codec
 from ..errors import BitstreamError
 from ..nn.stream_state import History
+from ..protocols import AudioCodec
 from .packet import Chain, LivePacket
 from .sender import Sender
 from .stream import HELD, fade
@@ -45,7 +45,7 @@ class BatchEncoder:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: AudioCodec,
         streams: int,
         packet_frames: int = 2,
         stages: int | None = None,
@@ -54,12 +54,11 @@ class BatchEncoder:
     ) -> None:
         if streams < 1:
             raise ValueError(f"streams must be at least 1, not {streams}")
-        self._model, self._history = codec.model, History()
+        self._networks, self._history = codec.networks, History()
         self._senders = [Sender(codec, packet_frames, stages, key_every, kbps) for _ in range(streams)]
-        self.samples = packet_frames * codec.model.config.frame
+        self.samples = packet_frames * codec.networks.frame
         """Samples of every stream in a packet."""
 
-    @torch.inference_mode()
     def push(self, samples: NDArray[np.float32]) -> list[bytes]:
         """A packet of every stream, of samples (streams, `samples`) at the model's rate.
 
@@ -68,8 +67,7 @@ class BatchEncoder:
         """
         if samples.shape != (len(self._senders), self.samples):
             raise ValueError(f"samples {samples.shape}, not {(len(self._senders), self.samples)}")
-        latents = self._model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
-        tokens = self._model.quantizer.encode(latents).numpy()
+        tokens = self._networks.encode(np.asarray(samples, np.float32), self._history)
         return [sender.close(part) for sender, part in zip(self._senders, tokens, strict=True)]
 
     def request_key(self, stream: int) -> None:
@@ -92,7 +90,7 @@ class BatchDecoder:
         packet_frames: latent frames in every packet.
     """
 
-    def __init__(self, codec: Codec, streams: int, packet_frames: int = 2) -> None:
+    def __init__(self, codec: AudioCodec, streams: int, packet_frames: int = 2) -> None:
         self._codec, self._frames, self._history = codec, packet_frames, History()
         self._recent = np.zeros((streams, HELD, codec.stages), np.int64)
         """The last latent frames that were received, the latest first."""
@@ -104,7 +102,6 @@ class BatchDecoder:
         self.needs_key = np.zeros(streams, bool)
         """Streams whose last packet could not be decoded, for want of one before it or because it was damaged; until a key comes."""
 
-    @torch.inference_mode()
     def push(self, packets: Sequence[bytes | None]) -> NDArray[np.float32]:
         """Samples float32 (streams, n) at the model's rate, late by the decoder's lag of 20 ms.
 
@@ -115,7 +112,6 @@ class BatchDecoder:
         """
         if len(packets) != len(self._run):
             raise ValueError(f"{len(packets)} packets for {len(self._run)} streams")
-        model, frame = self._codec.model, self._codec.model.config.frame
         tokens = np.zeros((len(packets), self._frames, self._codec.stages), np.int64)
         stages = np.zeros(tokens.shape[:2], np.int64)
         gains = np.ones(stages.shape, np.float32)
@@ -133,10 +129,8 @@ class BatchDecoder:
                 for kept, new in ((self._recent, tokens), (self._known, stages)):
                     kept[stream] = np.concatenate([new[stream, ::-1], kept[stream]])[:HELD]
         gains[stages == 0] = 0
-        count = torch.from_numpy(stages)
-        flat = model.quantizer.decode(torch.from_numpy(tokens).flatten(0, 1), count.flatten())
-        samples = model.decoder(flat.unflatten(0, stages.shape), count, self._history).numpy()
-        heard: NDArray[np.float32] = samples * np.repeat(gains, frame, 1)
+        samples = self._codec.networks.decode(tokens, stages, self._history)
+        heard: NDArray[np.float32] = samples * np.repeat(gains, self._codec.networks.frame, 1)
         return heard
 
     def _tokens(self, stream: int, data: bytes) -> NDArray[np.int32] | None:

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.codec import Codec
 from ..audio.prior import REACH
-from ..bitstream.container import MAX_FRAMES, MAX_PACKET, PACKET, Packet, crc, read_varint, varint
+from ..bitstream.packet import MAX_FRAMES, MAX_PACKET, PACKET, Packet, PacketLimits
+from ..bitstream.primitives import crc, read_varint, varint
 from ..errors import BitstreamError
+from ..protocols import AudioCodec
 
 _KEY, _CHAINED = 0xF7, 0xF8
 _CRC = 2
@@ -76,7 +77,7 @@ class Chain:
     length: int = 0
     """Packets since the last key, that included; 0 makes the next one a key."""
 
-    def close(self, codec: Codec, tokens: NDArray[np.integer], key_every: int) -> bytes:
+    def close(self, codec: AudioCodec, tokens: NDArray[np.integer], key_every: int) -> bytes:
         """The packet of the next tokens (frames, stages); every `key_every`-th is a key."""
         key = self.length % key_every == 0
         past = tokens[:0] if key else self.past
@@ -84,7 +85,7 @@ class Chain:
         self._grow(past, tokens, start, key)
         return LivePacket(start, len(tokens), tokens.shape[1], message, key).pack(codec.stages)
 
-    def open(self, codec: Codec, packet: LivePacket) -> NDArray[np.int32]:
+    def open(self, codec: AudioCodec, packet: LivePacket) -> NDArray[np.int32]:
         """Tokens int32 (frames, stages) of a packet.
 
         Raises:
@@ -122,7 +123,7 @@ def _unframed(data: bytes) -> LivePacket:
     size, at = read_varint(data, 1, MAX_PACKET)
     if at + size + 4 != len(data) or crc(data[:-4]) != data[-4:]:
         raise ValueError("checksum is wrong")
-    found = Packet.unpack(data[at : at + size], 1, 1, MAX_FRAMES)
+    found = Packet.unpack(data[at : at + size], PacketLimits(streams=1, layers=1, frames=MAX_FRAMES))
     message = found.layers[0]
     if not message:
         raise ValueError("it is empty")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.packets import TokenCoder
 from ..audio.prior import REACH
+from ..entropy.base import EntropyModel
 
 _MEMORY = 2.0
 """Seconds over which what packets take is averaged."""
@@ -43,7 +43,7 @@ class Pace:
         self.stages = min(most, 1 + int(most * kbps / _FULL))
         """Of the next packet."""
 
-    def note(self, coder: TokenCoder, tokens: NDArray[np.integer], key: bool, size: int) -> None:
+    def note(self, coder: EntropyModel, tokens: NDArray[np.integer], key: bool, size: int) -> None:
         """After a packet of `size` bytes, of whose tokens (frames, most) the first `stages` were sent."""
         seen = tokens if key else np.concatenate([self._past, tokens])
         bits = coder.bits(seen)[-len(tokens) :].sum(0)

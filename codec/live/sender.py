@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.codec import Codec
-from ..bitstream.container import MAX_FRAMES
+from ..bitstream.packet import MAX_FRAMES
+from ..protocols import AudioCodec
 from .packet import Chain
 from .rate_control import Pace
 
@@ -28,7 +28,7 @@ class Sender:
     """
 
     def __init__(
-        self, codec: Codec, packet_frames: int, stages: int | None, key_every: int, kbps: float | None
+        self, codec: AudioCodec, packet_frames: int, stages: int | None, key_every: int, kbps: float | None
     ) -> None:
         if not 1 <= packet_frames <= MAX_FRAMES or key_every < 1:
             raise ValueError(f"packet_frames must be 1 … {MAX_FRAMES}, and key_every at least 1")

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.chunked import StreamDecoder, StreamEncoder
-from ..audio.codec import Codec
 from ..errors import BitstreamError
+from ..protocols import AudioCodec
 from .packet import Chain, LivePacket
 from .sender import Sender
 
@@ -55,18 +55,18 @@ class Encoder:
     """
 
     def __init__(
-        self, codec: Codec, packet_frames: int = 2, stages: int | None = None, key_every: int = 1,
+        self, codec: AudioCodec, packet_frames: int = 2, stages: int | None = None, key_every: int = 1,
         kbps: float | None = None,
     ) -> None:  # fmt: skip
         self._codec, self._frames = codec, packet_frames
         self._sender = Sender(codec, packet_frames, stages, key_every, kbps)
-        self._stream = StreamEncoder(codec.model, block=packet_frames)
+        self._stream = StreamEncoder(codec.networks, block=packet_frames)
 
     @property
     def delay(self) -> float:
         """Seconds from a sample to the moment it can be heard: the packet is awaited, and the decoder lags."""
-        config = self._codec.model.config
-        return (self._frames * config.frame + config.lag) / config.sample_rate
+        networks = self._codec.networks
+        return (self._frames * networks.frame + networks.lag) / networks.sample_rate
 
     def push(self, samples: NDArray[np.float32]) -> list[bytes]:
         """Packets that are complete after samples (n,) at the model's rate, any n."""
@@ -123,9 +123,9 @@ class Decoder:
         patience: packets that are waited for before a missing one is made up; each adds its length of delay.
     """
 
-    def __init__(self, codec: Codec, patience: int = 0) -> None:
+    def __init__(self, codec: AudioCodec, patience: int = 0) -> None:
         self._codec, self._patience = codec, patience
-        self._stream = StreamDecoder(codec.model, block=1)
+        self._stream = StreamDecoder(codec.networks, block=1)
         self.reset()
 
     def reset(self) -> None:
@@ -201,7 +201,7 @@ class Decoder:
         return self._stream.push(tokens)
 
     def _make_up(self, frames: int) -> NDArray[np.float32]:
-        out, frame = [np.zeros(0, np.float32)], self._codec.model.config.frame
+        out, frame = [np.zeros(0, np.float32)], self._codec.networks.frame
         # A sender that was silent for long, or a hostile number: no more than a second is made up.
         for _ in range(min(frames, round(self._codec.frame_rate))):
             if self._run < len(self._recent):

@@ -15,28 +15,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from ..bitstream.container import (
+from ..bitstream.header import (
     MAX_HEADER,
     MAX_STAGES,
-    VISUAL,
-    Header,
-    read_varint,
+    FileHeader,
+    pack_identity,
+    pack_tags,
+    read_identity,
+    read_tags,
     seal,
-    unzigzag,
-    varint,
-    zigzag,
 )
+from ..bitstream.packet import MAX_START, Packet
+from ..bitstream.primitives import Cursor, json_bytes, sized, unzigzag, varints, zigzag
+from ..bitstream.stats import FileStats
+from ..errors import BitstreamError
 from ..media.color import UNSAID, Colours
+from ..media.image import MAX_PIXELS, MAX_SIDE
+from ..registry import header_of
 
-MAX_SIDE = 1 << 14
-MAX_PIXELS = 1 << 26
+KIND = 1
 MAX_GROUP = 256
 """Frames in a packet."""
 _MAX_PACKET = 1 << 27
+_MAX_RATIONAL = 1 << 40
 _STILL, _GREY, _TRANSPARENT, _CARRIED, _MATRIX, _FULL = 1, 2, 4, 8, 16, 256
 
 
@@ -69,7 +74,7 @@ class VisualHeader:
     colours: Colours = UNSAID
     """Of the original, and of what is decoded where the format has a choice."""
     tags: dict[str, str] = field(default_factory=dict)
-    audio: Header | None = None
+    audio: FileHeader | None = None
     """The sound, coded by an audio model."""
     carried: dict[str, Any] | None = None
     """Codec, rate, layout, time base and extra data of sound that is carried as it was."""
@@ -82,7 +87,7 @@ class VisualHeader:
     @property
     def streams(self) -> int:
         """The pictures', and the sound's."""
-        return 1 + (self.audio.channels if self.audio else bool(self.carried))
+        return 1 + (self.audio.streams if self.audio else bool(self.carried))
 
     @property
     def max_packet(self) -> int:
@@ -108,81 +113,121 @@ class VisualHeader:
         """Whether streams that end with these frames are all that the header tells of; of sound it does not tell."""
         return self.frames is not None and len(ends) == 1 and ends[0] >= self.frames
 
+    def scalable(self, stream: int) -> bool:
+        """Layers of the pictures may be dropped; the sound stays whole."""
+        return stream == 0
+
+    def stage_range(self, layer: int) -> tuple[int, int]:
+        """First and last stage of a layer, counted from 1; (0, 0) for side information."""
+        if not layer:
+            return 0, 0
+        first = (layer - 1) * self.stages_per_layer
+        return first + 1, min(self.stages, first + self.stages_per_layer)
+
+    def stages_of(self, layers: int) -> int:
+        """Stages of the first so many layers."""
+        return min(self.stages, max(0, layers - 1) * self.stages_per_layer)
+
+    def peeled(self, layers: int) -> VisualHeader:
+        """The header of the file whose packets keep so many layers."""
+        return replace(self, stages=self.stages_of(layers))
+
+    def facts(self, stats: FileStats) -> dict[str, Any]:
+        """What `fsqcodec info` tells of pictures."""
+        sound = self.audio.model if self.audio else self.carried["codec"] if self.carried else None
+        pixels = self.width * self.height * max(1, stats.frames)
+        return {
+            "kind": "picture" if self.still else "video",
+            "width": self.width,
+            "height": self.height,
+            "frames": stats.frames,
+            "frames_per_second": float(self.frame_rate),
+            "tick": str(self.tick),
+            "bits_per_pixel": 8 * (stats.total - stats.sound) / pixels,
+            "sound": sound,
+            "sound_bytes": stats.sound,
+            "transparent": self.transparent,
+            "packet_frames": self.packet_frames,
+        }
+
     def pack(self) -> bytes:
         """The bytes of the header.
 
         Raises:
             BitstreamError: the tags do not fit.
         """
+        return seal(self.fields())
 
-        def text(values: dict[str, Any]) -> bytes:
-            return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() if values else b""
-
+    def fields(self) -> bytes:
+        """The header's fields, without magic, length and crc."""
         flags = self.still * _STILL | self.grey * _GREY | self.transparent * _TRANSPARENT
         flags |= (_CARRIED if self.carried else 0) | self.colours.matrix * _MATRIX | self.colours.full * _FULL
-        audio = self.audio.fields() if self.audio else text(self.carried or {})
-        name, tags = self.model.encode(), text(self.tags)
-        numbers = (self.width, self.height, self.tick.numerator, self.tick.denominator, self.frame_rate.numerator,
-                   self.frame_rate.denominator, 0 if self.frames is None else self.frames + 1, self.stages,
-                   self.stages_per_layer, self.packet_frames, flags, len(tags))  # fmt: skip
-        fields = varint(VISUAL) + varint(len(name)) + name + self.model_hash + self.table_hash
-        return seal(fields + b"".join(map(varint, numbers)) + tags + varint(len(audio)) + audio)
+        numbers = (
+            self.width,
+            self.height,
+            *self.tick.as_integer_ratio(),
+            *self.frame_rate.as_integer_ratio(),
+            0 if self.frames is None else self.frames + 1,
+            self.stages,
+            self.stages_per_layer,
+            self.packet_frames,
+            flags,
+        )
+        identity = pack_identity(KIND, self.model, self.model_hash, self.table_hash)
+        audio = self.audio.fields() if self.audio else json_bytes(self.carried)
+        return identity + varints(numbers) + pack_tags(self.tags) + sized(audio)
 
     @classmethod
     def unpack(cls, body: bytes) -> VisualHeader:
-        """The header of the bytes between its length and its crc.
+        """The header of its fields.
 
         Raises:
             ValueError: they are none.
         """
-        _, at = read_varint(body, 0, 1)
-        size, at = read_varint(body, at, 256)
-        name, at = body[at : at + size].decode("utf-8"), at + size
-        hashes, at = body[at : at + 12], at + 12
-        limits = (
-            MAX_SIDE,
-            MAX_SIDE,
-            *[1 << 40] * 4,
-            1 << 48,
-            MAX_STAGES,
-            MAX_STAGES,
-            MAX_GROUP,
-            2 * _FULL - 1,
-            MAX_HEADER,
-        )
-        numbers = []
-        for limit in limits:
-            number, at = read_varint(body, at, limit)
-            numbers.append(number)
-        width, height, *rationals, frames, stages, per_layer, group, flags, size = numbers
-        tags = json.loads(body[at : at + size].decode("utf-8")) if size else {}
-        length, at = read_varint(body, at + size, MAX_HEADER)
-        audio = body[at : at + length]
+        fields = Cursor(body)
+        identity = read_identity(fields, KIND)
+        width, height, *rationals = fields.numbers(MAX_SIDE, MAX_SIDE, *[_MAX_RATIONAL] * 4)
+        frames, stages, per_layer, group = fields.numbers(MAX_START, MAX_STAGES, MAX_STAGES, MAX_GROUP)
+        flags = fields.number(2 * _FULL - 1)
+        tags = read_tags(fields)
+        audio = fields.sized(MAX_HEADER)
         if (
-            at + length != len(body)
+            not fields.done
             or 0 in (width, height, *rationals, per_layer, group)
             or width * height > MAX_PIXELS
-            or not isinstance(tags, dict)
-            or not all(isinstance(value, str) for value in tags.values())
         ):
             raise ValueError("its fields do not fit together")
         carried = json.loads(audio.decode("utf-8")) if flags & _CARRIED else None
         if flags & _CARRIED and not isinstance(carried, dict):
             raise ValueError("sound without a description")
         return cls(
-            name, hashes[:8], hashes[8:], width, height, Fraction(*rationals[:2]), Fraction(*rationals[2:]),
-            frames - 1 if frames else None, stages, per_layer, group, bool(flags & _STILL), bool(flags & _GREY),
-            bool(flags & _TRANSPARENT), Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)), tags,
-            None if carried or not audio else Header.unpack(audio), carried,
-        )  # fmt: skip
+            *identity,
+            width,
+            height,
+            Fraction(*rationals[:2]),
+            Fraction(*rationals[2:]),
+            frames - 1 if frames else None,
+            stages,
+            per_layer,
+            group,
+            still=bool(flags & _STILL),
+            grey=bool(flags & _GREY),
+            transparent=bool(flags & _TRANSPARENT),
+            colours=Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)),
+            tags=tags,
+            audio=None if carried or not audio else header_of("audio").unpack(audio),
+            carried=carried,
+        )
 
 
+MAX_TIME, MAX_STEP = 1 << 60, 1 << 48
+"""Ticks of a time, zigzag, and of a step from one to the next."""
 _SKIPPING = 64
 """Added to the quality in a packet that skips; qualities are below."""
 
 
 @dataclass(frozen=True)
-class Side:
+class SideInfo:
     """Side information of a packet."""
 
     quality: int
@@ -201,20 +246,30 @@ class Side:
             zigzag(self.times[0]),
             *steps,
         )  # the first time may lie before zero
-        return b"".join(map(varint, numbers)) + self.transparency
+        return varints(numbers) + self.transparency
 
     @classmethod
-    def unpack(cls, data: bytes, frames: int) -> Side:
+    def unpack(cls, data: bytes, frames: int) -> SideInfo:
         """Inverse of `pack`.
 
         Raises:
             ValueError: the data are damaged.
         """
-        number, at = read_varint(data, 0, 255)
-        skipping, quality = divmod(number, _SKIPPING)
-        first, at = read_varint(data, at, 1 << 60)
-        times = [unzigzag(first)]
+        fields = Cursor(data)
+        skipping, quality = divmod(fields.number(255), _SKIPPING)
+        times = [unzigzag(fields.number(MAX_TIME))]
         for _ in range(frames - 1):
-            step, at = read_varint(data, at, 1 << 48)
-            times.append(times[-1] + step)
-        return cls(quality, tuple(times), data[at:], bool(skipping))
+            times.append(times[-1] + fields.number(MAX_STEP))
+        return cls(quality, tuple(times), data[fields.at :], bool(skipping))
+
+
+def side_of(packet: Packet) -> SideInfo:
+    """Side information of a packet of pictures.
+
+    Raises:
+        BitstreamError: it is damaged.
+    """
+    try:
+        return SideInfo.unpack(packet.layers[0], packet.frames)
+    except ValueError as error:
+        raise BitstreamError(f"side information: {error}") from None

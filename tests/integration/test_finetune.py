@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fsqcodec.checkpoints import load_model, token_hash
+from fsqcodec.checkpoints import audio_weights, token_hash
 from fsqcodec.cli.main import main
 from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.train.build import build_trainer, load_config
@@ -85,7 +85,7 @@ def test_the_fitted_prior_learns_and_its_files_decode(base: Path, speech: np.nda
 
 def test_a_fit_resumes_to_the_same_integers(base: Path, tmp_path: Path) -> None:
     run = base.parent.parent / "run"
-    whole = load_model(fit(tmp_path, run, 30, "whole") / "model.safetensors").prior
+    whole = audio_weights(fit(tmp_path, run, 30, "whole") / "model.safetensors").prior
     parts_of = load_config(tmp_path / "whole.yaml", [f"out={tmp_path / 'parts'}"])
 
     def stop(step: int, *_: object) -> None:
@@ -96,7 +96,7 @@ def test_a_fit_resumes_to_the_same_integers(base: Path, tmp_path: Path) -> None:
     again = build_trainer(parts_of, lambda _: None)
     assert again.step == 25
     again.run()
-    parts = load_model(tmp_path / "parts" / "model.safetensors").prior
+    parts = audio_weights(tmp_path / "parts" / "model.safetensors").prior
     assert whole
     assert parts
     assert whole.hash == parts.hash

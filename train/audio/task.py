@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from fsqcodec.audio.blocks import Block
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.audio.packets import STAGES_PER_LAYER
-from fsqcodec.checkpoints import Loaded, load_model, round_matrices, save_model
+from fsqcodec.audio.tokens import STAGES_PER_LAYER
+from fsqcodec.checkpoints import AudioWeights, audio_weights, round_matrices, save_model
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ConfigError
 from fsqcodec.losses.reconstruction import Bands, Harmonics, ReconstructionLoss
@@ -51,7 +51,7 @@ class AudioTask(Task):
             raise ConfigError(f"parts: {config.parts!r} is neither all nor decoder")
         self.config, self.device = config, device
         self.origin = origin_of(config.init)
-        self.pretrained = load_model(config.init) if config.init else None
+        self.pretrained = audio_weights(config.init) if config.init else None
         self.model, self.prior = _starting_point(config, self.pretrained)
         self.model.encoder.requires_grad_(config.parts == "all")
         self.quantizer = self.model.quantizer
@@ -162,7 +162,7 @@ class AudioTask(Task):
 
 
 def _starting_point(
-    config: AudioTrainConfig, pretrained: Loaded | None
+    config: AudioTrainConfig, pretrained: AudioWeights | None
 ) -> tuple[AudioModel, PriorNetwork | None]:
     """Random weights, or pretrained ones wherever the settings of `config.model` keep their shape."""
     settings = pretrained.model.config.to_dict() if pretrained else {}
@@ -181,7 +181,7 @@ def rounded(model: AudioModel) -> AudioModel:
     return model
 
 
-def restored_prior(model: AudioModel, pretrained: Loaded | None) -> PriorNetwork:
+def restored_prior(model: AudioModel, pretrained: AudioWeights | None) -> PriorNetwork:
     """A prior to train: with the pretrained weights if there are some for the same stages."""
     settings = ("levels", "groups", "stages")
     if (

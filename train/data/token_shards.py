@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.tokens import Encoded
 from fsqcodec.errors import ConfigError, FSQCodecError, ModelError
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ Step = Callable[[float], None]
 
 
 def tokenize(
-    codec: Codec,
+    codec: NeuralAudioCodec,
     units: list[list[Item]],
     out: Path,
     stages: int | None = None,
@@ -115,7 +115,7 @@ def _key(item: Item) -> str:
     return f"{folder}/{name.replace('.', '_')}".lstrip("/")
 
 
-def _settle(out: Path, codec: Codec, units: list[list[Item]], stages: int | None) -> None:
+def _settle(out: Path, codec: NeuralAudioCodec, units: list[list[Item]], stages: int | None) -> None:
     """Remember what the folder's shards are made of, or check that it is the same."""
     digest = hashlib.sha256(json.dumps([[_key(item) for item in unit] for unit in units]).encode())
     facts = {"model": codec.name, "model_hash": codec.model_hash.hex(), "stages": stages,
@@ -133,7 +133,7 @@ def _settle(out: Path, codec: Codec, units: list[list[Item]], stages: int | None
     part.replace(place)
 
 
-def _sample(codec: Codec, item: Item, encoded: Encoded) -> dict[str, Any]:
+def _sample(codec: NeuralAudioCodec, item: Item, encoded: Encoded) -> dict[str, Any]:
     array = io.BytesIO()
     np.save(array, encoded.tokens)
     facts = {
@@ -186,7 +186,9 @@ def read_shard(shard: Path) -> Iterator[TokenItem]:
         raise ConfigError(f"{shard}: not a token shard ({error!r})") from None
 
 
-def decode(codec: Codec, place: str, out: Path, suffix: str = ".wav", step: Step | None = None) -> int:
+def decode(
+    codec: NeuralAudioCodec, place: str, out: Path, suffix: str = ".wav", step: Step | None = None
+) -> int:
     """Media files of this process's token shards, `out/KEY` with another ending; existing ones stay. Returns the number written.
 
     Raises:
@@ -215,7 +217,7 @@ def decode(codec: Codec, place: str, out: Path, suffix: str = ".wav", step: Step
     return written
 
 
-def statistics(codec: Codec, place: str) -> dict[str, Any]:
+def statistics(codec: NeuralAudioCodec, place: str) -> dict[str, Any]:
     """Hours, use of every stage, and bitrates of token shards.
 
     Returns:

@@ -6,7 +6,7 @@ from ctypes.util import find_library
 from importlib.util import find_spec
 
 import numpy as np
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.live.stream import Decoder, Encoder
 from numpy.typing import NDArray
 
@@ -33,7 +33,13 @@ def losses(count: int, percent: float, burst: int, seed: int) -> NDArray[np.bool
 
 
 def measure(
-    codec: Codec, clip: Samples, frames: int, percent: float, burst: int, seed: int, answer: int = 0
+    codec: NeuralAudioCodec,
+    clip: Samples,
+    frames: int,
+    percent: float,
+    burst: int,
+    seed: int,
+    answer: int = 0,
 ) -> dict[str, float]:
     """PESQ-WB and ViSQOL of a clip (n,) in packets of `frames` latent frames, some of them lost.
 
@@ -78,7 +84,7 @@ def measure(
     return found
 
 
-def recovery(codec: Codec, clip: Samples) -> list[dict[str, float]]:
+def recovery(codec: NeuralAudioCodec, clip: Samples) -> list[dict[str, float]]:
     """How far what is heard after gaps of 200 ms is off, for every gap: dB below the sound, by `AFTER`.
 
     The gaps lie a second apart in packets of 40 ms; the sound is that of a receiver without losses, over the 100 ms that

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from av.error import FFmpegError
-from fsqcodec.audio.refine import EFFORT, PATIENCE
+from fsqcodec.audio.rdo import EFFORT, PATIENCE
 from fsqcodec.checkpoints import find_model
 from fsqcodec.errors import FSQCodecError
 

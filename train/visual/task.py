@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fsqcodec.checkpoints import load_visual, save_model
+from fsqcodec.checkpoints import save_model, visual_weights
 from fsqcodec.visual.context import Layout
 from fsqcodec.visual.model import STRIDE, VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
@@ -164,7 +164,7 @@ def _coded(tokens: Tensor, count: int) -> Tensor:
 
 def starting_point(config: VisualTrainConfig) -> tuple[VisualModel, VisualPriorNetwork]:
     """Random weights, or those of `config.init` wherever the settings of `config.model` keep their shape."""
-    pretrained = load_visual(config.init) if config.init else None
+    pretrained = visual_weights(config.init) if config.init else None
     settings = pretrained.model.config.to_dict() if pretrained else {}
     shape = VisualConfig.from_dict({**settings, **config.model})
     model, prior = VisualModel(shape), VisualPriorNetwork(shape)

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsqcodec.bitstream.container import Header, Packet, Writer, crc, read_varint, varint
+from fsqcodec.audio.header import AudioHeader
 from fsqcodec.bitstream.header_dictionary import deflate, inflate
-from fsqcodec.bitstream.reader import Reader, read_index, survey
+from fsqcodec.bitstream.packet import Packet, PacketLimits
+from fsqcodec.bitstream.primitives import crc, read_varint, varint
+from fsqcodec.bitstream.reader import Reader, read_index
+from fsqcodec.bitstream.stats import file_stats
+from fsqcodec.bitstream.writer import Writer
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import BitstreamError
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
@@ -19,12 +23,12 @@ from helpers import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 
-HEADER = Header(
+HEADER = AudioHeader(
     "tiny", b"modelhsh", b"tabl", 480, 24000, 44100, 2, 176400, 7, 3, 50, True, {"title": "Größe"}
 )
 
 
-def _file(streams: int = 2, packets: int = 4, header: Header = HEADER, tail: int = 0) -> bytes:
+def _file(streams: int = 2, packets: int = 4, header: AudioHeader = HEADER, tail: int = 0) -> bytes:
     file = io.BytesIO()
     writer = Writer(file, header)
     for i in range(packets):
@@ -95,15 +99,15 @@ def test_tails_come_back_and_go_with_their_layer(tail: int) -> None:
         assert packet.peel(3) == packet
         assert packet.peel(2).tail == 0
     assert reader.complete
-    assert survey(Reader(io.BytesIO(data))).tails == 2 * 4 * tail
+    assert file_stats(Reader(io.BytesIO(data))).tails == 2 * 4 * tail
 
 
 def test_a_tail_longer_than_its_packet_is_damage() -> None:
     body = Packet(0, 0, 50, (b"abc",), tail=50).pack()[2:-4]
-    assert Packet.unpack(body, 1, 1, 50, tailed=True).tail == 50
+    assert Packet.unpack(body, PacketLimits(1, 1, 50), tailed=True).tail == 50
     for wrong in (0, 51):
         with pytest.raises(ValueError, match=r"tail|limit"):
-            Packet.unpack(body[:3] + bytes([wrong]) + body[4:], 1, 1, 50, tailed=True)
+            Packet.unpack(body[:3] + bytes([wrong]) + body[4:], PacketLimits(1, 1, 50), tailed=True)
 
 
 @pytest.mark.parametrize(("samples", "whole"), [(176400, True), (None, False)])
@@ -130,9 +134,9 @@ def test_few_packets_need_no_index_when_the_header_tells_the_length() -> None:
         assert reader.complete
 
 
-def test_survey_counts_every_byte() -> None:
+def test_statistics_count_every_byte() -> None:
     data = _file()
-    found = survey(Reader(io.BytesIO(data)))
+    found = file_stats(Reader(io.BytesIO(data)))
     assert found.total == len(data)
     assert found.layers == (8 * 60, 8 * 270, 8 * 480)
     assert found.overhead == len(data) - sum(found.layers)

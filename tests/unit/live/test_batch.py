@@ -9,7 +9,7 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.live.packet import LivePacket
 from fsqcodec.train.evaluation.metrics import pesq_wideband
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ def _blocks(speech: Samples, size: int) -> list[Samples]:
     return list(speech[: len(speech) // size * size].reshape(-1, size))
 
 
-def test_a_stream_of_a_batch_is_a_stream(codec: Codec, speech: Samples) -> None:
+def test_a_stream_of_a_batch_is_a_stream(codec: NeuralAudioCodec, speech: Samples) -> None:
     batch, alone = fsqcodec.BatchEncoder(codec, 3, 2), fsqcodec.Encoder(codec, 2)
     many, one = fsqcodec.BatchDecoder(codec, 3, 2), fsqcodec.Decoder(codec)
     heard, expected, same = [], [], 0
@@ -50,7 +50,7 @@ def test_a_stream_of_a_batch_is_a_stream(codec: Codec, speech: Samples) -> None:
     assert np.abs(joined[2, late:] - joined[0, : joined.shape[1] - late]).max() < 0.02
 
 
-def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: Codec, speech: Samples) -> None:
+def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: NeuralAudioCodec, speech: Samples) -> None:
     sender = fsqcodec.BatchEncoder(codec, 2, 2)
     packets = [sender.push(np.stack([block, block])) for block in _blocks(speech, sender.samples)]
     whole, holed = fsqcodec.BatchDecoder(codec, 2, 2), fsqcodec.BatchDecoder(codec, 2, 2)
@@ -63,7 +63,7 @@ def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: Codec, speech
     assert np.abs(x[1] - y[1]).max() < 1e-4  # it has recovered
 
 
-def test_streams_of_a_batch_are_chained_each_by_itself(codec: Codec, speech: Samples) -> None:
+def test_streams_of_a_batch_are_chained_each_by_itself(codec: NeuralAudioCodec, speech: Samples) -> None:
     sender = fsqcodec.BatchEncoder(codec, 2, 2, key_every=1000)
     whole, holed = fsqcodec.BatchDecoder(codec, 2, 2), fsqcodec.BatchDecoder(codec, 2, 2)
     for i, block in enumerate(_blocks(speech, sender.samples)[:20]):
@@ -77,7 +77,7 @@ def test_streams_of_a_batch_are_chained_each_by_itself(codec: Codec, speech: Sam
     assert np.abs(x[1] - y[1]).max() < 0.05 * np.abs(x[1]).max() + 1e-3
 
 
-def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: Codec, speech: Samples) -> None:
+def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: NeuralAudioCodec, speech: Samples) -> None:
     voice = np.tile(speech, 4)
     batch = fsqcodec.BatchEncoder(codec, 2, 5, key_every=50, kbps=3)
     quiet = np.zeros(batch.samples, np.float32)
@@ -91,7 +91,7 @@ def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: Codec, speech: Samp
     assert stages[1] == {codec.stages}  # silence has room for all of them
 
 
-def test_memory_stays_where_it_was(codec: Codec) -> None:
+def test_memory_stays_where_it_was(codec: NeuralAudioCodec) -> None:
     rng = np.random.default_rng(0)
     sender, receiver = fsqcodec.BatchEncoder(codec, 2, 1), fsqcodec.BatchDecoder(codec, 2, 1)
 
@@ -110,7 +110,7 @@ def test_memory_stays_where_it_was(codec: Codec) -> None:
     tracemalloc.stop()
 
 
-def test_what_does_not_fit_is_refused(codec: Codec) -> None:
+def test_what_does_not_fit_is_refused(codec: NeuralAudioCodec) -> None:
     with pytest.raises(ValueError, match="streams"):
         fsqcodec.BatchEncoder(codec, 0)
     with pytest.raises(ValueError, match="kbps"):
@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused(codec: Codec) -> None:
         fsqcodec.BatchDecoder(codec, 2).push([None])
 
 
-def test_padded_clips_have_the_tokens_of_unpadded_ones(codec: Codec, speech: Samples) -> None:
+def test_padded_clips_have_the_tokens_of_unpadded_ones(codec: NeuralAudioCodec, speech: Samples) -> None:
     model = codec.model
     lengths = torch.tensor([len(speech), 30000, 481, 0])
     batch = torch.zeros(4, len(speech))
@@ -144,7 +144,7 @@ def test_padded_clips_have_the_tokens_of_unpadded_ones(codec: Codec, speech: Sam
             assert torch.allclose(back[i, :length], single, atol=1e-4)
 
 
-def test_gradients_reach_the_samples_through_the_quantizer(codec: Codec, speech: Samples) -> None:
+def test_gradients_reach_the_samples_through_the_quantizer(codec: NeuralAudioCodec, speech: Samples) -> None:
     x = torch.from_numpy(speech[None, :24000].copy()).requires_grad_(True)
     _, values, mask = codec.model.encode(x)
     y = codec.model.decode(values, mask)[:, :24000]

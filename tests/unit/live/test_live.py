@@ -8,8 +8,8 @@ import fsqcodec
 import numpy as np
 import pytest
 from fsqcodec.audio.chunked import StreamDecoder, StreamEncoder
-from fsqcodec.audio.codec import Codec
-from fsqcodec.bitstream.container import Packet
+from fsqcodec.audio.codec import NeuralAudioCodec
+from fsqcodec.bitstream.packet import Packet
 from fsqcodec.live.packet import LivePacket
 from fsqcodec.train.evaluation.metrics import pesq_wideband, si_sdr
 from fsqcodec.train.evaluation.packet_loss import measure
@@ -22,20 +22,22 @@ Samples = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def packets(codec: Codec, speech: Samples) -> list[bytes]:
+def packets(codec: NeuralAudioCodec, speech: Samples) -> list[bytes]:
     sender = fsqcodec.Encoder(codec, packet_frames=2)
     found = [packet for part in np.array_split(speech, 37) for packet in sender.push(part)]
     return found + sender.flush()
 
 
 @pytest.fixture(scope="module")
-def heard(codec: Codec, packets: list[bytes]) -> Samples:
+def heard(codec: NeuralAudioCodec, packets: list[bytes]) -> Samples:
     receiver = fsqcodec.Decoder(codec)
     return np.concatenate([*(receiver.push(packet) for packet in packets), receiver.flush()])
 
 
-def test_nothing_lost_sounds_like_the_stream(codec: Codec, speech: Samples, heard: Samples) -> None:
-    stream, decoder = StreamEncoder(codec.model, block=2), StreamDecoder(codec.model, block=1)
+def test_nothing_lost_sounds_like_the_stream(
+    codec: NeuralAudioCodec, speech: Samples, heard: Samples
+) -> None:
+    stream, decoder = StreamEncoder(codec.networks, block=2), StreamDecoder(codec.networks, block=1)
     tokens = np.concatenate([stream.push(speech), stream.flush()])
     pairs = (tokens[start : start + 2] for start in range(0, len(tokens), 2))  # as packets bring them
     whole = np.concatenate([*map(decoder.push, pairs), decoder.flush()])
@@ -46,11 +48,19 @@ def test_nothing_lost_sounds_like_the_stream(codec: Codec, speech: Samples, hear
     assert fsqcodec.Encoder(codec, 1).delay == pytest.approx(0.04)
 
 
+@pytest.fixture(scope="module")
+def first_second(codec: NeuralAudioCodec, packets: list[bytes]) -> Samples:
+    """What is heard of 25 packets."""
+    receiver = fsqcodec.Decoder(codec)
+    return np.concatenate([*map(receiver.push, packets[:25]), receiver.flush()])
+
+
 @settings(max_examples=20)
 @given(st.data())
 def test_order_and_repetition_do_not_matter_to_the_patient(
-    codec: Codec, packets: list[bytes], heard: Samples, data: st.DataObject
+    codec: NeuralAudioCodec, packets: list[bytes], first_second: Samples, data: st.DataObject
 ) -> None:
+    packets = packets[:25]
     arriving = list(range(len(packets)))
     for i in range(0, len(arriving) - 3, 3):
         arriving[i : i + 3] = data.draw(st.permutations(arriving[i : i + 3]))
@@ -64,13 +74,13 @@ def test_order_and_repetition_do_not_matter_to_the_patient(
         out.append(receiver.push(packets[i]))
         out += [receiver.push(packets[i]) for _ in range(repeated.count(i))]
     out.append(receiver.flush())
-    assert np.array_equal(np.concatenate(out), heard)
+    assert np.array_equal(np.concatenate(out), first_second)
     assert receiver.received.concealed == 0
     assert receiver.received.dropped == len(repeated)
 
 
 def test_losses_are_made_up_and_forgotten(
-    codec: Codec, packets: list[bytes], heard: Samples, speech: Samples
+    codec: NeuralAudioCodec, packets: list[bytes], heard: Samples, speech: Samples
 ) -> None:
     receiver = fsqcodec.Decoder(codec)
     lost = set(range(20, len(packets) - 8, 10))
@@ -95,7 +105,9 @@ def test_losses_are_made_up_and_forgotten(
     assert error < 0.05 * np.abs(heard).max()
 
 
-def test_damaged_and_foreign_packets_are_dropped(codec: Codec, packets: list[bytes], heard: Samples) -> None:
+def test_damaged_and_foreign_packets_are_dropped(
+    codec: NeuralAudioCodec, packets: list[bytes], heard: Samples
+) -> None:
     receiver = fsqcodec.Decoder(codec)
     spoiled = bytearray(packets[3])
     spoiled[-6] ^= 1
@@ -117,7 +129,7 @@ def test_damaged_and_foreign_packets_are_dropped(codec: Codec, packets: list[byt
 
 
 def test_chained_packets_sound_the_same_for_fewer_bits(
-    codec: Codec, packets: list[bytes], heard: Samples, speech: Samples
+    codec: NeuralAudioCodec, packets: list[bytes], heard: Samples, speech: Samples
 ) -> None:
     sender, receiver = fsqcodec.Encoder(codec, 2, key_every=10_000), fsqcodec.Decoder(codec)
     chained = sender.push(speech) + sender.flush()
@@ -127,7 +139,9 @@ def test_chained_packets_sound_the_same_for_fewer_bits(
     assert sum(map(len, chained)) < 0.8 * sum(map(len, packets))
 
 
-def test_a_chain_is_broken_until_the_next_key(codec: Codec, heard: Samples, speech: Samples) -> None:
+def test_a_chain_is_broken_until_the_next_key(
+    codec: NeuralAudioCodec, heard: Samples, speech: Samples
+) -> None:
     sender = fsqcodec.Encoder(codec, 2, key_every=10)
     chained = sender.push(speech) + sender.flush()
     receiver, frame, out = fsqcodec.Decoder(codec), codec.model.config.frame, []
@@ -146,7 +160,7 @@ def test_a_chain_is_broken_until_the_next_key(codec: Codec, heard: Samples, spee
     assert np.square(made_up[after] - heard[after]).sum() < 1e-2 * np.square(heard[after]).sum()
 
 
-def test_whoever_lost_a_packet_asks_for_a_key(codec: Codec, speech: Samples) -> None:
+def test_whoever_lost_a_packet_asks_for_a_key(codec: NeuralAudioCodec, speech: Samples) -> None:
     sender, receiver = fsqcodec.Encoder(codec, 1, key_every=10_000), fsqcodec.Decoder(codec)
     needed = []
     for i, block in enumerate(speech[: 40 * 480].reshape(40, -1)):
@@ -166,7 +180,7 @@ def test_whoever_lost_a_packet_asks_for_a_key(codec: Codec, speech: Samples) -> 
 @settings(max_examples=20)
 @given(st.data())
 def test_whatever_happens_to_a_chain_keys_are_heard(
-    codec: Codec, speech: Samples, data: st.DataObject
+    codec: NeuralAudioCodec, speech: Samples, data: st.DataObject
 ) -> None:
     every = data.draw(st.integers(1, 6))
     sender, receiver = fsqcodec.Encoder(codec, 1, key_every=every), fsqcodec.Decoder(codec)
@@ -185,7 +199,7 @@ def test_whatever_happens_to_a_chain_keys_are_heard(
 
 
 @pytest.mark.parametrize("key_every", [1, 10_000])
-def test_a_bitrate_is_kept_on_average(codec: Codec, speech: Samples, key_every: int) -> None:
+def test_a_bitrate_is_kept_on_average(codec: NeuralAudioCodec, speech: Samples, key_every: int) -> None:
     long = np.tile(speech, 4)
     sender = fsqcodec.Encoder(codec, 5, key_every=key_every, kbps=4)
     receiver = fsqcodec.Decoder(codec)
@@ -203,7 +217,9 @@ def test_a_bitrate_is_kept_on_average(codec: Codec, speech: Samples, key_every: 
     assert again.push(long[len(long) // 2 :]) == rest
 
 
-def test_losses_are_measured_with_and_without_keys_on_request(codec: Codec, speech: Samples) -> None:
+def test_losses_are_measured_with_and_without_keys_on_request(
+    codec: NeuralAudioCodec, speech: Samples
+) -> None:
     keys, asked, calm = (
         measure(codec, speech, 2, percent, 1, 3, answer) for percent, answer in ((10, 0), (10, 3), (0, 3))
     )
@@ -212,7 +228,9 @@ def test_losses_are_measured_with_and_without_keys_on_request(codec: Codec, spee
     assert asked["PESQ-WB"] < keys["PESQ-WB"] < calm["PESQ-WB"]
 
 
-def test_packets_of_earlier_versions_are_heard(codec: Codec, packets: list[bytes], heard: Samples) -> None:
+def test_packets_of_earlier_versions_are_heard(
+    codec: NeuralAudioCodec, packets: list[bytes], heard: Samples
+) -> None:
     """They were framed as in a file, and their only layer began with the number of stages."""
     receiver, out = fsqcodec.Decoder(codec), []
     for packet in packets:
@@ -223,7 +241,7 @@ def test_packets_of_earlier_versions_are_heard(codec: Codec, packets: list[bytes
 
 
 def test_a_snapshot_goes_on_as_if_nothing_had_happened(
-    codec: Codec, packets: list[bytes], speech: Samples
+    codec: NeuralAudioCodec, packets: list[bytes], speech: Samples
 ) -> None:
     sender, receiver = fsqcodec.Encoder(codec, 2, key_every=50), fsqcodec.Decoder(codec)
     first = sender.push(speech[:30000])
@@ -239,7 +257,7 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened(
     assert all(np.array_equal(a, listener.push(p)) for a, p in zip(played, expected, strict=True))
 
 
-def test_an_hour_leaves_memory_where_it_was(codec: Codec, speech: Samples) -> None:
+def test_an_hour_leaves_memory_where_it_was(codec: NeuralAudioCodec, speech: Samples) -> None:
     """Half a minute in steps, and no growth from its first third to its last."""
     sender, receiver = fsqcodec.Encoder(codec, 5), fsqcodec.Decoder(codec)
     sizes = []
@@ -253,7 +271,7 @@ def test_an_hour_leaves_memory_where_it_was(codec: Codec, speech: Samples) -> No
     assert sizes[2] - sizes[1] < 20_000
 
 
-def test_a_gap_is_over_within_100_ms(codec: Codec, packets: list[bytes], heard: Samples) -> None:
+def test_a_gap_is_over_within_100_ms(codec: NeuralAudioCodec, packets: list[bytes], heard: Samples) -> None:
     step = 2 * codec.model.config.frame
     for gone in (20, 35, 50):
         receiver = fsqcodec.Decoder(codec)

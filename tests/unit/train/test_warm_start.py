@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fsqcodec.checkpoints import load_visual
+from fsqcodec.checkpoints import visual_weights
 from fsqcodec.train.build import load_config
 from fsqcodec.train.visual.task import starting_point
 from fsqcodec.train.warm_start import load_fitting
@@ -29,7 +29,7 @@ def test_a_picture_network_grows_as_well() -> None:
 
 
 def test_a_grown_picture_network_keeps_its_prior(tmp_path: Path) -> None:
-    fine, coarse = load_visual("visual").model.config.encoder_blocks
+    fine, coarse = visual_weights("visual").model.config.encoder_blocks
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "kind: visual\nout: run\ninit: visual\ndata: {sources: [{path: nowhere}]}\n"
@@ -38,7 +38,7 @@ def test_a_grown_picture_network_keeps_its_prior(tmp_path: Path) -> None:
     model, prior = starting_point(load_config(recipe))
     assert len(model.encoder.fine) == fine + 1
     prior.quantize()
-    shipped = load_visual("visual").prior
+    shipped = visual_weights("visual").prior
     assert shipped is not None
     exported = prior.export()
     for name in ("point8", "out0", "echo4"):

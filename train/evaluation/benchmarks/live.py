@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from fsqcodec.audio.codec import Codec
+    from fsqcodec.audio.codec import NeuralAudioCodec
 
 _PACKETS = 150
 """Packets that are timed, after a few that are not."""
@@ -21,7 +21,7 @@ _KEYS = {1: "all keys", 5: "every 5th", 25: "every 25th", 1 << 30: "the first"}
 
 
 def packet_times(
-    codec: Codec, engine: str, clip: NDArray[np.float32], milliseconds: int
+    codec: NeuralAudioCodec, engine: str, clip: NDArray[np.float32], milliseconds: int
 ) -> list[dict[str, Any]]:
     """Milliseconds of a packet, encoder and decoder with prior and coder, for one stream and for each of a batch."""
     from fsqcodec import BatchDecoder, BatchEncoder, Decoder, Encoder
@@ -42,13 +42,15 @@ def packet_times(
     return [*rows, _row(engine, milliseconds, _BATCH, encoding / _BATCH, decoding / _BATCH)]
 
 
-def key_bitrates(codec: Codec, clips: list[NDArray[np.float32]], milliseconds: int) -> dict[str, float]:
+def key_bitrates(
+    codec: NeuralAudioCodec, clips: list[NDArray[np.float32]], milliseconds: int
+) -> dict[str, float]:
     """Kilobits a second of packets with their heads, when every one is a key, every 5th and so on, and only the first."""
     found = {name: _kbps(codec, clips, milliseconds, key_every=every) for every, name in _KEYS.items()}
     return {"packet_ms": float(milliseconds), **found}
 
 
-def paced_bitrates(codec: Codec, clip: NDArray[np.float32], milliseconds: int) -> dict[str, float]:
+def paced_bitrates(codec: NeuralAudioCodec, clip: NDArray[np.float32], milliseconds: int) -> dict[str, float]:
     """Kilobits a second that a clip takes where 6, 3 and 2 are asked for, all packets keys and only the first."""
     found = {"packet_ms": float(milliseconds)}
     for every in (min(_KEYS), max(_KEYS)):
@@ -58,7 +60,9 @@ def paced_bitrates(codec: Codec, clip: NDArray[np.float32], milliseconds: int) -
     return found
 
 
-def _kbps(codec: Codec, clips: list[NDArray[np.float32]], milliseconds: int, **settings: Any) -> float:
+def _kbps(
+    codec: NeuralAudioCodec, clips: list[NDArray[np.float32]], milliseconds: int, **settings: Any
+) -> float:
     from fsqcodec import Encoder
 
     frames, spent = max(1, round(milliseconds * codec.frame_rate / 1000)), 0

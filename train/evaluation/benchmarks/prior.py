@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fsqcodec.audio.tokens import Encoded
-from fsqcodec.bitstream.container import PACKET_SECONDS
+from fsqcodec.bitstream.writer import PACKET_SECONDS
 
 if TYPE_CHECKING:
-    from fsqcodec.audio.codec import Codec
+    from fsqcodec.audio.codec import NeuralAudioCodec
 
 PACKETS = (0.25, 0.5, 1.0, 2.0, PACKET_SECONDS)
 """Seconds of the packets whose bits are counted."""
@@ -19,12 +19,12 @@ LIVE = (0.1, 0.5, 2.0)
 """Seconds of the packets of live streams."""
 
 
-def by_rate(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
+def by_rate(codec: NeuralAudioCodec, clips: list[Encoded]) -> list[dict[str, Any]]:
     """Bits of all clips at full, half and quarter rate: fixed-length, static tables, prior, and real messages."""
     assert codec.prior
     prior, tables, frames = np.zeros(codec.stages), np.zeros(codec.stages), 0
     for clip in clips:
-        for packet in clip.split(codec.packet_frames()):
+        for packet in clip.split(codec.bitstream.packet_frames()):
             prior += codec.prior.bits(packet.tokens).sum(0)
             tables += codec.tables.bits(packet.tokens.astype(np.int32)).sum(0)
             frames += len(packet.tokens)
@@ -36,7 +36,7 @@ def by_rate(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
         layers = [
             message
             for clip in cut
-            for packet in clip.split(codec.packet_frames())
+            for packet in clip.split(codec.bitstream.packet_frames())
             for message in codec.prior.encode_layers(packet.tokens, codec.prior.stages_per_layer)
         ]
         # The share of a layer that is cut into counts with its real message, so compare like with like.
@@ -50,7 +50,7 @@ def by_rate(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
     return rows
 
 
-def by_packet(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
+def by_packet(codec: NeuralAudioCodec, clips: list[Encoded]) -> list[dict[str, Any]]:
     """Bytes of whole files at several packet lengths."""
     seconds = sum(clip.seconds for clip in clips)
     rows = []
@@ -60,7 +60,7 @@ def by_packet(codec: Codec, clips: list[Encoded]) -> list[dict[str, Any]]:
     return rows
 
 
-def decoding_speed(codec: Codec, clips: list[Encoded], minutes: float) -> list[dict[str, Any]]:
+def decoding_speed(codec: NeuralAudioCodec, clips: list[Encoded], minutes: float) -> list[dict[str, Any]]:
     """Times real time of a long file, and of a minute decoded packet by packet with short blocks."""
     from fsqcodec.audio.chunked import StreamDecoder
     from fsqcodec.bitstream.reader import Reader
@@ -75,16 +75,16 @@ def decoding_speed(codec: Codec, clips: list[Encoded], minutes: float) -> list[d
 
     seconds, reader = made(minutes, PACKET_SECONDS)
     started = time.perf_counter()
-    for _ in codec.decode_blocks(codec.read_packets(reader), reader.header):
+    for _ in codec.decode_blocks(codec.bitstream.read(reader), reader.header):
         pass
     rows = [{"what": "file", "minutes": minutes, "packet_seconds": PACKET_SECONDS,
              "times_real_time": seconds / (time.perf_counter() - started)}]  # fmt: skip
     for packet in LIVE:
         seconds, reader = made(1.0, packet)
-        decoder = StreamDecoder(codec.model, codec.packet_frames(packet))
+        decoder = StreamDecoder(codec.networks, codec.bitstream.packet_frames(packet))
         waits = []
         mark = time.perf_counter()
-        for arrived in codec.read_packets(reader):
+        for arrived in codec.bitstream.read(reader):
             decoder.push(arrived.tokens)
             waits.append(time.perf_counter() - mark)
             mark = time.perf_counter()
