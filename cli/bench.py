@@ -136,9 +136,9 @@ def prior(
     `--minutes`; the live row decodes packet after packet as they would arrive.
     """
     import torch
+    from fsqcodec.train.evaluation.benchmarks.prior import by_packet, by_rate, decoding_speed
 
     from .common import load_audio
-    from .prior_figures import by_packet, by_rate, decoding_speed
 
     torch.set_num_threads(1)
     codec = load_audio(model)
@@ -177,7 +177,7 @@ def loss(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """PESQ-WB and ViSQOL of live packets at 1 to 20 % loss, single and in bursts of three: made up, as silence, and Opus'."""
-    from fsqcodec.train.evaluation.loss import measure
+    from fsqcodec.train.evaluation.packet_loss import measure
 
     from .common import load_audio
 
@@ -195,7 +195,7 @@ def loss(
 @app.command()
 def gaps(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """How far what is heard after gaps of 200 ms is off, in dB below the sound: the mean of all gaps, and the worst."""
-    from fsqcodec.train.evaluation.loss import recovery
+    from fsqcodec.train.evaluation.packet_loss import recovery
 
     from .common import load_audio
 
@@ -211,8 +211,9 @@ def gaps(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> N
 @app.command()
 def live(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """Time of live packets on one thread, by torch and by onnxruntime, one stream and each of a batch of 16."""
+    from fsqcodec.train.evaluation.benchmarks.live import packet_times
+
     from .common import load_live
-    from .live_figures import packet_times
 
     rows = []
     for engine in ("torch", "onnx"):
@@ -230,9 +231,9 @@ def keys(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> N
     Of each clip by itself, and then, with a bitrate asked for, of all of them one after the other.
     """
     import numpy as np
+    from fsqcodec.train.evaluation.benchmarks.live import key_bitrates, paced_bitrates
 
     from .common import load_audio
-    from .live_figures import key_bitrates, paced_bitrates
 
     codec = load_audio(model)
     signals = [_clip(str(file), codec.sample_rate) for file in _files(clips)]
@@ -278,7 +279,7 @@ def pictures(
 
 
 def _files(clips: str) -> list[Path]:
-    from fsqcodec.train.items import list_media
+    from fsqcodec.train.data.manifest import list_media
 
     return list_media(clips)
 

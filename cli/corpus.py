@@ -44,7 +44,7 @@ def tokenize(
 
     torchrun --nproc_per_node 2 -m fsqcodec.cli.main corpus tokenize 'raw/*.tar' --out shards/
     """
-    from fsqcodec.train import corpus
+    from fsqcodec.train.data import token_shards as corpus
 
     codec = load_audio(model)
     units = corpus.plan(sources, per_shard)
@@ -75,7 +75,7 @@ def decode(
 
     fsqcodec corpus decode shards/ --out back/ --suffix .flac
     """
-    from fsqcodec.train import corpus
+    from fsqcodec.train.data import token_shards as corpus
 
     with _progress(None, quiet) as step:
         written = corpus.decode(load_audio(model), shards, out, suffix, step)
@@ -95,7 +95,7 @@ def stats(
 
     fsqcodec corpus stats shards/
     """
-    from fsqcodec.train import corpus
+    from fsqcodec.train.data import token_shards as corpus
 
     found = corpus.statistics(load_audio(model), shards)
     if as_json:

@@ -22,11 +22,13 @@ import torch
 import webdataset
 from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.errors import ConfigError, ModelError
-from fsqcodec.train import corpus
-from fsqcodec.train.config import DataConfig, PriorConfig, Source
-from fsqcodec.train.data import Crops
-from fsqcodec.train.fit_prior import PriorTrainer
-from fsqcodec.train.items import list_items
+from fsqcodec.train.build import build_trainer
+from fsqcodec.train.config.audio import DataConfig
+from fsqcodec.train.config.base import Source
+from fsqcodec.train.config.prior import PriorConfig
+from fsqcodec.train.data import token_shards as corpus
+from fsqcodec.train.data.audio import Crops
+from fsqcodec.train.data.manifest import list_items
 from helpers import SPEECH, call
 
 
@@ -152,15 +154,25 @@ def test_training_reads_shards_of_media_and_of_tokens(codec: NeuralAudioCodec, t
     for i in range(5):
         assert torch.equal(packed[i]["audio"], plain[i]["audio"])
     call("corpus", "tokenize", tmp_path / "raw.tar", "--out", tmp_path / "shards", "--per-shard", 2)
-    config = PriorConfig(str(tmp_path / "run"), "speech-24k", DataConfig([]), shards=str(tmp_path / "shards"),
-                         frames=8, steps=2, batch=2, mixed_precision="no")  # fmt: skip
+    config = PriorConfig(
+        out=str(tmp_path / "run"),
+        prior_of="speech-24k",
+        data=DataConfig([]),
+        shards=str(tmp_path / "shards"),
+        frames=8,
+        steps=2,
+        batch=2,
+        mixed_precision="no",
+    )
     with pytest.raises(ConfigError, match="nowhere"):  # before the work, not after it
-        PriorTrainer(replace(config, validate=str(tmp_path / "nowhere")), lambda _: None)
-    trainer = PriorTrainer(config, lambda _: None)
-    assert trainer.tokens.shape == (6 * 3, 8, codec.stages)
+        build_trainer(replace(config, validate=str(tmp_path / "nowhere")), lambda _: None)
+    trainer = build_trainer(config, lambda _: None)
+    tokens = trainer.task.tokens
+    assert tokens.shape == (6 * 3, 8, codec.stages)
     expected = codec.encode_media(tmp_path / "in" / sorted(keys)[0]).tokens[0, :, :8].T
-    assert any(np.array_equal(piece, expected) for piece in trainer.tokens.numpy())
-    assert np.isfinite(trainer.train_step())
+    assert any(np.array_equal(piece, expected) for piece in tokens.numpy())
+    items = [trainer.task.data[i]["digits"] for i in range(2)]
+    assert np.isfinite(trainer.train_step({"digits": torch.stack(items)})["bits"])
     call("corpus", "tokenize", tmp_path / "raw.tar", "--out", tmp_path / "few", "--stages", 3)
     with pytest.raises(ModelError, match="not all stages"):
-        PriorTrainer(replace(config, shards=str(tmp_path / "few")), lambda _: None)
+        build_trainer(replace(config, shards=str(tmp_path / "few")), lambda _: None)

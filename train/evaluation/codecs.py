@@ -24,7 +24,7 @@ from fsqcodec.media.audio import AudioReader, Resampler
 from fsqcodec.media.color import Colours, from_rgb, to_rgb
 from numpy.typing import NDArray
 
-from .media import Original
+from .clips import Original
 
 Data = NDArray[np.float32] | NDArray[np.uint8]
 

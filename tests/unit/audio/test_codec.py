@@ -25,7 +25,7 @@ from fsqcodec.bitstream.stats import file_stats
 from fsqcodec.bitstream.writer import Writer
 from fsqcodec.checkpoints import audio_weights, round_matrices, save_model, token_hash
 from fsqcodec.errors import BitstreamError, ModelError
-from fsqcodec.train.metrics import estoi, si_sdr
+from fsqcodec.train.evaluation.metrics import estoi, si_sdr
 from helpers import SPEECH
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.live.packet import LivePacket
-from fsqcodec.train.metrics import pesq_wideband
+from fsqcodec.train.evaluation.metrics import pesq_wideband
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]

@@ -11,8 +11,8 @@ from fsqcodec.audio.chunked import StreamDecoder, StreamEncoder
 from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.bitstream.packet import Packet
 from fsqcodec.live.packet import LivePacket
-from fsqcodec.train.evaluation.loss import measure
-from fsqcodec.train.metrics import pesq_wideband, si_sdr
+from fsqcodec.train.evaluation.metrics import pesq_wideband, si_sdr
+from fsqcodec.train.evaluation.packet_loss import measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

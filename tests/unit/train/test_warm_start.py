@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from fsqcodec.checkpoints import visual_weights
-from fsqcodec.train.config import load_config
-from fsqcodec.train.donor import take_fitting
-from fsqcodec.train.visual_task import starting_point
+from fsqcodec.train.build import load_config
+from fsqcodec.train.visual.task import starting_point
+from fsqcodec.train.warm_start import load_fitting
 from fsqcodec.visual.model import VisualConfig, VisualModel
 
 
@@ -19,7 +19,7 @@ def test_a_picture_network_grows_as_well() -> None:
     for part in (donor.encoder, donor.decoder):
         torch.nn.init.normal_(part.out.weight)  # zeros at first, behind which no block could be seen
     model = VisualModel(replace(donor.config, encoder_blocks=(4, 4), decoder_blocks=(3, 3)))
-    take_fitting(model, donor)
+    load_fitting(model, donor)
     pixels, quality = torch.rand(1, 32, 48, 3) * 2 - 1, torch.tensor([3])
     with torch.no_grad():
         latents = donor.encoder(pixels, quality)

@@ -19,7 +19,7 @@ from fsqcodec.entropy import integer, range_coder
 from fsqcodec.entropy.kernels import frequency_rows
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.media.video_reader import Frame
-from fsqcodec.train.visual_prior import VisualPriorNetwork
+from fsqcodec.train.visual.prior import VisualPriorNetwork
 from fsqcodec.visual.codec import NeuralVisualCodec
 from fsqcodec.visual.context import Layout
 from fsqcodec.visual.header import SideInfo, VisualHeader
