@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from ..errors import BitstreamError, ModelError
 from .fields import MAX_FIELDS, Field, FieldReader
@@ -42,6 +42,17 @@ LENGTH = Field(61, "samples or frames in all", False, (1 << 48,))
 TAGS = Field(62, "tags", False, size=MAX_FIELDS)
 COMMON = (KIND, MODEL, HASHES, STAGES, LENGTH, TAGS)
 """Fields of headers of every kind."""
+
+
+class Identity(NamedTuple):
+    """What a file was made with."""
+
+    model: str
+    """Name of the model."""
+    model_hash: bytes
+    """8 bytes: what the tokens mean."""
+    table_hash: bytes
+    """4 bytes: the entropy model."""
 
 
 class FileHeader(Protocol):
@@ -171,8 +182,8 @@ def kind_of(fields: bytes, version: int) -> int:
     return first.number(*KIND.limits)
 
 
-def read_identity_and_tags(fields: FieldReader) -> tuple[str, bytes, bytes, dict[str, str]]:
-    """Model, model hash, table hash and tags of typed fields.
+def read_identity(fields: FieldReader) -> Identity:
+    """Model and hashes of typed fields.
 
     Raises:
         ValueError: they are none.
@@ -180,18 +191,36 @@ def read_identity_and_tags(fields: FieldReader) -> tuple[str, bytes, bytes, dict
     hashes = fields.data(HASHES)
     if len(hashes) != HASHES.size:
         raise ValueError("its hashes are cut")
-    return fields.data(MODEL).decode("utf-8"), hashes[:8], hashes[8:], _tags(fields.data(TAGS, b""))
+    return Identity(fields.data(MODEL).decode("utf-8"), hashes[:8], hashes[8:])
 
 
-def read_plain_identity(fields: Cursor, kind: int) -> tuple[str, bytes, bytes]:
-    """Model, model hash and table hash that headers up to version 3 begin with.
+def read_tags(fields: FieldReader) -> dict[str, str]:
+    """Tags of typed fields.
+
+    Raises:
+        ValueError: they are no text.
+    """
+    return _tags(fields.data(TAGS, b""))
+
+
+def read_length(fields: FieldReader) -> int | None:
+    """Samples or frames in all; None when not known.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    return fields.numbers(LENGTH)[0] if LENGTH in fields else None
+
+
+def read_plain_identity(fields: Cursor, kind: int) -> Identity:
+    """Model and hashes that headers up to version 3 begin with.
 
     Raises:
         ValueError: they are none, or of another kind.
     """
     if fields.number(*KIND.limits) != kind:
         raise ValueError("the header of another kind of file")
-    return fields.sized(_MAX_NAME).decode("utf-8"), fields.take(8), fields.take(4)
+    return Identity(fields.sized(_MAX_NAME).decode("utf-8"), fields.take(8), fields.take(4))
 
 
 def read_plain_stages(fields: Cursor) -> list[int]:
