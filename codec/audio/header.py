@@ -19,10 +19,12 @@ from ..bitstream.header import (
     STAGES,
     TYPED,
     common_fields,
-    read_identity_and_tags,
+    read_identity,
+    read_length,
     read_plain_identity,
     read_plain_stages,
     read_plain_tags,
+    read_tags,
     seal,
 )
 from ..bitstream.packet import MAX_FRAMES, MAX_PACKET
@@ -166,27 +168,47 @@ class AudioHeader:
     @classmethod
     def _typed(cls, body: bytes) -> AudioHeader:
         fields = FieldReader(body, (*COMMON, *FIELDS))
-        *identity, tags = read_identity_and_tags(fields)
         per_layer, packet_frames, stages = fields.numbers(STAGES)
-        length = fields.numbers(LENGTH)[0] if LENGTH in fields else None
+        frame_samples, frame_rate = fields.numbers(FRAME)
+        sample_rate, channels = fields.numbers(ORIGINAL)
         (stereo,) = fields.numbers(STEREO, (0,))
-        numbers = *fields.numbers(FRAME), *fields.numbers(ORIGINAL)
-        return cls(*identity, *numbers, length, stages, per_layer, packet_frames, bool(stereo), tags)
+        return cls(
+            *read_identity(fields),
+            frame_samples,
+            frame_rate,
+            sample_rate,
+            channels,
+            read_length(fields),
+            stages,
+            per_layer,
+            packet_frames,
+            bool(stereo),
+            read_tags(fields),
+        )
 
     @classmethod
     def _plain(cls, body: bytes) -> AudioHeader:
         """Up to version 3."""
         fields = Cursor(body)
         identity = read_plain_identity(fields, KIND)
-        frame = fields.numbers(*FRAME.limits)
-        original = fields.numbers(*ORIGINAL.limits)
+        frame_samples, frame_rate = fields.numbers(*FRAME.limits)
+        sample_rate, channels = fields.numbers(*ORIGINAL.limits)
         samples = fields.number(*LENGTH.limits)
         stages, per_layer, packet_frames = read_plain_stages(fields)
         mid_side = fields.number(*STEREO.limits)
         tags = read_plain_tags(fields)
         if not fields.done:
             raise ValueError("its fields do not fit together")
-        length = samples - 1 if samples else None
         return cls(
-            *identity, *frame, *original, length, stages, per_layer, packet_frames, bool(mid_side), tags
+            *identity,
+            frame_samples,
+            frame_rate,
+            sample_rate,
+            channels,
+            samples - 1 if samples else None,
+            stages,
+            per_layer,
+            packet_frames,
+            bool(mid_side),
+            tags,
         )

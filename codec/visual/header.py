@@ -27,10 +27,12 @@ from ..bitstream.header import (
     TYPED,
     FileHeader,
     common_fields,
-    read_identity_and_tags,
+    read_identity,
+    read_length,
     read_plain_identity,
     read_plain_stages,
     read_plain_tags,
+    read_tags,
     seal,
 )
 from ..bitstream.packet import Packet
@@ -213,17 +215,18 @@ class VisualHeader:
     @classmethod
     def _typed(cls, body: bytes, version: int) -> VisualHeader:
         fields = FieldReader(body, (*COMMON, *FIELDS))
-        *identity, tags = read_identity_and_tags(fields)
         per_layer, packet_frames, stages = fields.numbers(STAGES)
         (flags,) = fields.numbers(FLAGS, (0,))
         matrix, full = fields.numbers(COLOURS, (UNSAID.matrix, UNSAID.full))
+        width, height = fields.numbers(SIZE)
         sound = fields.data(SOUND, b"")
         return cls(
-            *identity,
-            *fields.numbers(SIZE),
+            *read_identity(fields),
+            width,
+            height,
             _rational(fields.numbers(CLOCK)),
             _rational(fields.numbers(RATE, (25, 1))),
-            fields.numbers(LENGTH)[0] if LENGTH in fields else None,
+            read_length(fields),
             stages,
             per_layer,
             packet_frames,
@@ -231,7 +234,7 @@ class VisualHeader:
             grey=bool(flags & _GREY),
             transparent=bool(flags & _TRANSPARENT),
             colours=Colours(matrix, bool(full)),
-            tags=tags,
+            tags=read_tags(fields),
             audio=header_of("audio").unpack(sound, version) if sound else None,
             carried=_description(fields.data(PASSTHROUGH)) if PASSTHROUGH in fields else None,
         )
