@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from .audio.tokens import Encoded
     from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
     from .live.batch import BatchDecoder, BatchEncoder
-    from .live.stream import Decoder, Encoder
+    from .live.decoder import LiveDecoder
+    from .live.encoder import LiveEncoder
     from .protocols import AudioCodec, Video, VisualCodec
     from .quantization.fsq import FSQ
     from .quantization.residual_fsq import ResidualFSQ
 
-    Codec = AudioCodec
+    Codec, Decoder, Encoder = AudioCodec, LiveDecoder, LiveEncoder
 
 _MODULES = {
     "AudioCodec": "fsqcodec.protocols",
     "BatchDecoder": "fsqcodec.live.batch",
     "BatchEncoder": "fsqcodec.live.batch",
     "BitstreamError": "fsqcodec.errors",
-    "Decoder": "fsqcodec.live.stream",
     "Encoded": "fsqcodec.audio.tokens",
-    "Encoder": "fsqcodec.live.stream",
     "FSQ": "fsqcodec.quantization.fsq",
     "FSQCodecError": "fsqcodec.errors",
+    "LiveDecoder": "fsqcodec.live.decoder",
+    "LiveEncoder": "fsqcodec.live.encoder",
     "MediaError": "fsqcodec.errors",
     "ModelError": "fsqcodec.errors",
     "ResidualFSQ": "fsqcodec.quantization.residual_fsq",
@@ -43,7 +44,7 @@ _MODULES = {
     "load_audio": "fsqcodec.checkpoints",
     "load_visual": "fsqcodec.checkpoints",
 }
-_FORMER_NAMES = {"Codec": "AudioCodec"}
+_FORMER_NAMES = {"Codec": "AudioCodec", "Decoder": "LiveDecoder", "Encoder": "LiveEncoder"}
 """Names of version 0.1, which 0.2 still knows."""
 __all__ = [
     "FSQ",
@@ -56,6 +57,8 @@ __all__ = [
     "Encoded",
     "Encoder",
     "FSQCodecError",
+    "LiveDecoder",
+    "LiveEncoder",
     "MediaError",
     "ModelError",
     "ResidualFSQ",

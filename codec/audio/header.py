@@ -1,10 +1,9 @@
-"""Header of sound in a `.fsq` file.
+"""Header of sound in a `.fsq` file: typed fields, or up to version 3
 
     fields  = 0  name:bytes  model_hash:8  table_hash:4  frame_samples  frame_rate  sample_rate  channels
               samples+1  stages  stages_per_layer  packet_frames  mid_side  tags:bytes(JSON)
-              (a latent frame lasts frame_samples / frame_rate seconds)
 
-Layers hold `stages_per_layer` stages each, in order of importance.
+A latent frame lasts frame_samples / frame_rate seconds. Layers hold `stages_per_layer` stages each, in order of importance.
 """
 
 from __future__ import annotations
@@ -13,15 +12,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..bitstream.header import MAX_STAGES, pack_identity, pack_tags, read_identity, read_tags, seal
+from ..bitstream.fields import Field, FieldReader, pack_fields
+from ..bitstream.header import (
+    COMMON,
+    LENGTH,
+    STAGES,
+    TYPED,
+    common_fields,
+    read_identity,
+    read_length,
+    read_plain_identity,
+    read_plain_stages,
+    read_plain_tags,
+    read_tags,
+    seal,
+)
 from ..bitstream.packet import MAX_FRAMES, MAX_PACKET
-from ..bitstream.primitives import Cursor, varints
+from ..bitstream.primitives import Cursor
 from ..bitstream.stats import FileStats
 
 KIND = 0
 MAX_STREAMS = 64
 MAX_SAMPLE_RATE = 1 << 20
-_MAX_SAMPLES = 1 << 48
+FRAME = Field(16, "samples of a latent frame, Hz of the model", True, (MAX_SAMPLE_RATE, MAX_SAMPLE_RATE))
+ORIGINAL = Field(17, "sample rate and channels of the original", True, (MAX_SAMPLE_RATE, MAX_STREAMS))
+STEREO = Field(18, "mid and side", True, (1,))
+FIELDS = (FRAME, ORIGINAL, STEREO)
 
 
 @dataclass(frozen=True)
@@ -122,51 +138,77 @@ class AudioHeader:
         return seal(self.fields())
 
     def fields(self) -> bytes:
-        """The header's fields, without magic, length and crc."""
-        numbers = (
-            self.frame_samples,
-            self.frame_rate,
-            self.sample_rate,
-            self.channels,
-            0 if self.samples is None else self.samples + 1,
-            self.stages,
-            self.stages_per_layer,
-            self.packet_frames,
-            int(self.mid_side),
-        )
-        identity = pack_identity(KIND, self.model, self.model_hash, self.table_hash)
-        return identity + varints(numbers) + pack_tags(self.tags)
+        """The header's typed fields.
+
+        Raises:
+            BitstreamError: a file cannot hold one.
+        """
+        values = common_fields(self, KIND, self.packet_frames, self.stages_per_layer, self.samples)
+        values[FRAME] = FRAME.numbers(self.frame_samples, self.frame_rate)
+        values[ORIGINAL] = ORIGINAL.numbers(self.sample_rate, self.channels)
+        if self.mid_side:
+            values[STEREO] = STEREO.numbers(1)
+        return pack_fields(values)
 
     @classmethod
-    def unpack(cls, body: bytes) -> AudioHeader:
-        """The header of its fields.
+    def unpack(cls, body: bytes, version: int) -> AudioHeader:
+        """The header of the fields of a file of a version.
 
         Raises:
             ValueError: they are none.
         """
-        fields = Cursor(body)
-        identity = read_identity(fields, KIND)
-        frame, frame_rate, rate = fields.numbers(*[MAX_SAMPLE_RATE] * 3)
-        channels, samples = fields.numbers(MAX_STREAMS, _MAX_SAMPLES)
-        stages, per_layer, frames, mid_side = fields.numbers(MAX_STAGES, MAX_STAGES, MAX_FRAMES, 1)
-        tags = read_tags(fields)
-        if (
-            not fields.done
-            or 0 in (frame, frame_rate, rate, channels, per_layer, frames)
-            or (mid_side and channels != 2)
+        header = cls._typed(body) if version >= TYPED else cls._plain(body)
+        needed = (header.frame_samples, header.frame_rate, header.sample_rate, header.channels)
+        if 0 in (*needed, header.stages_per_layer, header.packet_frames) or (
+            header.mid_side and header.channels != 2
         ):
             raise ValueError("its fields do not fit together")
-        length = samples - 1 if samples else None
+        return header
+
+    @classmethod
+    def _typed(cls, body: bytes) -> AudioHeader:
+        fields = FieldReader(body, (*COMMON, *FIELDS))
+        per_layer, packet_frames, stages = fields.numbers(STAGES)
+        frame_samples, frame_rate = fields.numbers(FRAME)
+        sample_rate, channels = fields.numbers(ORIGINAL)
+        (stereo,) = fields.numbers(STEREO, (0,))
         return cls(
-            *identity,
-            frame,
+            *read_identity(fields),
+            frame_samples,
             frame_rate,
-            rate,
+            sample_rate,
             channels,
-            length,
+            read_length(fields),
             stages,
             per_layer,
-            frames,
+            packet_frames,
+            bool(stereo),
+            read_tags(fields),
+        )
+
+    @classmethod
+    def _plain(cls, body: bytes) -> AudioHeader:
+        """Up to version 3."""
+        fields = Cursor(body)
+        identity = read_plain_identity(fields, KIND)
+        frame_samples, frame_rate = fields.numbers(*FRAME.limits)
+        sample_rate, channels = fields.numbers(*ORIGINAL.limits)
+        samples = fields.number(*LENGTH.limits)
+        stages, per_layer, packet_frames = read_plain_stages(fields)
+        mid_side = fields.number(*STEREO.limits)
+        tags = read_plain_tags(fields)
+        if not fields.done:
+            raise ValueError("its fields do not fit together")
+        return cls(
+            *identity,
+            frame_samples,
+            frame_rate,
+            sample_rate,
+            channels,
+            samples - 1 if samples else None,
+            stages,
+            per_layer,
+            packet_frames,
             bool(mid_side),
             tags,
         )

@@ -1,33 +1,58 @@
 """What every header of a `.fsq` file has, whatever the file holds: its frame of bytes, and what readers ask of it.
 
-    header  = "FSQC"  version:u8  length  fields  crc     (crc of all before it; version 3: the fields are deflated,
+    header  = "FSQC"  version:u8  length  fields  crc     (crc of all before it; from version 3 on the fields are deflated,
               see `fsqcodec.bitstream.header_dictionary`)
+
+From version 4 on they are the typed fields of `fsqcodec.bitstream.fields`. Before, they were
+
     fields  = kind  name:bytes  model_hash:8  table_hash:4  …    (bytes: length, then as many)
 
-The kind tells which modality's header the fields are (`fsqcodec.registry`).
+The kind tells which modality's header it is (`fsqcodec.registry`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from ..errors import BitstreamError, ModelError
+from .fields import MAX_FIELDS, Field, FieldReader
 from .header_dictionary import deflate
-from .primitives import Cursor, crc, json_bytes, sized, varint
+from .packet import MAX_FRAMES
+from .primitives import Cursor, crc, json_bytes, sized
 
 if TYPE_CHECKING:
     from .stats import FileStats
 
-MAGIC, VERSIONS = b"FSQC", (1, 2, 3)
+MAGIC, VERSIONS = b"FSQC", (1, 2, 3, 4)
 """The last is written, all are read."""
-DEFLATED = 3
-"""Version from which on header fields are deflated."""
-MAX_HEADER = 1 << 18
-"""Bytes of header fields."""
+DEFLATED, TYPED = 3, 4
+"""Versions from which on header fields are deflated, and are typed fields."""
 MAX_STAGES = 256
 _MAX_NAME = 256
+
+KIND = Field(1, "kind", True, (0x7F,))
+MODEL = Field(2, "name of the model", True, size=_MAX_NAME)
+HASHES = Field(3, "hashes of model and entropy model", True, size=12)
+STAGES = Field(
+    60, "stages of a layer, frames of a packet, stages", True, (MAX_STAGES, MAX_FRAMES, MAX_STAGES)
+)
+LENGTH = Field(61, "samples or frames in all", False, (1 << 48,))
+TAGS = Field(62, "tags", False, size=MAX_FIELDS)
+COMMON = (KIND, MODEL, HASHES, STAGES, LENGTH, TAGS)
+"""Fields of headers of every kind."""
+
+
+class Identity(NamedTuple):
+    """What a file was made with."""
+
+    model: str
+    """Name of the model."""
+    model_hash: bytes
+    """8 bytes: what the tokens mean."""
+    table_hash: bytes
+    """4 bytes: the entropy model."""
 
 
 class FileHeader(Protocol):
@@ -100,12 +125,12 @@ class FileHeader(Protocol):
         """The bytes of the header.
 
         Raises:
-            BitstreamError: it is longer than MAX_HEADER.
+            BitstreamError: a file cannot hold it.
         """
 
     @classmethod
-    def unpack(cls, body: bytes) -> Self:
-        """The header of its fields.
+    def unpack(cls, body: bytes, version: int) -> Self:
+        """The header of the fields of a file of a version.
 
         Raises:
             ValueError: they are none.
@@ -116,42 +141,107 @@ def seal(fields: bytes) -> bytes:
     """A header of its fields: magic, version, length and crc around them, deflated.
 
     Raises:
-        BitstreamError: they are longer than MAX_HEADER.
+        BitstreamError: they are longer than MAX_FIELDS.
     """
-    if len(fields) > MAX_HEADER:
-        raise BitstreamError(f"a header of {len(fields)} bytes is more than {MAX_HEADER}: shorten the tags")
-    head = MAGIC + bytes([VERSIONS[-1]]) + sized(deflate(fields))
+    if len(fields) > MAX_FIELDS:
+        raise BitstreamError(f"a header of {len(fields)} bytes is more than {MAX_FIELDS}: shorten the tags")
+    head = MAGIC + bytes([VERSIONS[-1]]) + sized(deflate(fields, VERSIONS[-1]))
     return head + crc(head)
 
 
-def pack_identity(kind: int, model: str, model_hash: bytes, table_hash: bytes) -> bytes:
-    """The fields that every header begins with."""
-    return varint(kind) + sized(model.encode()) + model_hash + table_hash
-
-
-def read_identity(fields: Cursor, kind: int) -> tuple[str, bytes, bytes]:
-    """Model, model hash and table hash of the fields that every header begins with.
+def common_fields(
+    header: FileHeader, kind: int, packet_frames: int, per_layer: int, length: int | None
+) -> dict[Field, bytes]:
+    """Values of the fields that every header has.
 
     Raises:
-        ValueError: they are none, or of another kind.
+        BitstreamError: a file cannot hold one.
     """
-    if fields.number(0x7F) != kind:
-        raise ValueError("the header of another kind of file")
-    return fields.sized(_MAX_NAME).decode("utf-8"), fields.take(8), fields.take(4)
+    values = {
+        KIND: KIND.numbers(kind),
+        MODEL: MODEL.data(header.model.encode()),
+        HASHES: HASHES.data(header.model_hash + header.table_hash),
+        STAGES: STAGES.numbers(per_layer, packet_frames, header.stages),
+    }
+    if length is not None:
+        values[LENGTH] = LENGTH.numbers(length)
+    if header.tags:
+        values[TAGS] = TAGS.data(json_bytes(header.tags))
+    return values
 
 
-def pack_tags(tags: dict[str, str]) -> bytes:
-    """Tags as the header holds them."""
-    return sized(json_bytes(tags))
+def kind_of(fields: bytes, version: int) -> int:
+    """The kind of a header, by its fields.
+
+    Raises:
+        ValueError: they are none.
+    """
+    first = Cursor(fields)
+    if version >= TYPED:
+        first.numbers(2 * KIND.number + 1, 1)
+    return first.number(*KIND.limits)
 
 
-def read_tags(fields: Cursor) -> dict[str, str]:
-    """Inverse of `pack_tags`.
+def read_identity(fields: FieldReader) -> Identity:
+    """Model and hashes of typed fields.
+
+    Raises:
+        ValueError: they are none.
+    """
+    hashes = fields.data(HASHES)
+    if len(hashes) != HASHES.size:
+        raise ValueError("its hashes are cut")
+    return Identity(fields.data(MODEL).decode("utf-8"), hashes[:8], hashes[8:])
+
+
+def read_tags(fields: FieldReader) -> dict[str, str]:
+    """Tags of typed fields.
 
     Raises:
         ValueError: they are no text.
     """
-    text = fields.sized(MAX_HEADER)
+    return _tags(fields.data(TAGS, b""))
+
+
+def read_length(fields: FieldReader) -> int | None:
+    """Samples or frames in all; None when not known.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    return fields.numbers(LENGTH)[0] if LENGTH in fields else None
+
+
+def read_plain_identity(fields: Cursor, kind: int) -> Identity:
+    """Model and hashes that headers up to version 3 begin with.
+
+    Raises:
+        ValueError: they are none, or of another kind.
+    """
+    if fields.number(*KIND.limits) != kind:
+        raise ValueError("the header of another kind of file")
+    return Identity(fields.sized(_MAX_NAME).decode("utf-8"), fields.take(8), fields.take(4))
+
+
+def read_plain_stages(fields: Cursor) -> list[int]:
+    """Stages, stages of a layer and frames of a packet of headers up to version 3.
+
+    Raises:
+        ValueError: they are none.
+    """
+    return fields.numbers(MAX_STAGES, MAX_STAGES, MAX_FRAMES)
+
+
+def read_plain_tags(fields: Cursor) -> dict[str, str]:
+    """Tags of headers up to version 3.
+
+    Raises:
+        ValueError: they are no text.
+    """
+    return _tags(fields.sized(MAX_FIELDS))
+
+
+def _tags(text: bytes) -> dict[str, str]:
     tags = json.loads(text.decode("utf-8")) if text else {}
     if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
         raise ValueError("tags are not text")

@@ -1,4 +1,4 @@
-"""Header fields of pictures and video in a `.fsq` file, and the side information of a packet.
+"""Header of pictures and video in a `.fsq` file, and the side information of a packet: typed fields, or up to version 3
 
     fields  = 1  name:bytes  model_hash:8  prior_hash:4  width  height  tick_num  tick_den  rate_num  rate_den
               frames+1  stages  stages_per_layer  packet_frames  flags  tags:bytes(JSON)  audio:bytes
@@ -19,18 +19,24 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from ..bitstream.fields import MAX_FIELDS, Field, FieldReader, pack_fields
 from ..bitstream.header import (
-    MAX_HEADER,
-    MAX_STAGES,
+    COMMON,
+    LENGTH,
+    STAGES,
+    TYPED,
     FileHeader,
-    pack_identity,
-    pack_tags,
+    common_fields,
     read_identity,
+    read_length,
+    read_plain_identity,
+    read_plain_stages,
+    read_plain_tags,
     read_tags,
     seal,
 )
-from ..bitstream.packet import MAX_START, Packet
-from ..bitstream.primitives import Cursor, json_bytes, sized, unzigzag, varints, zigzag
+from ..bitstream.packet import Packet
+from ..bitstream.primitives import Cursor, json_bytes, unzigzag, varints, zigzag
 from ..bitstream.stats import FileStats
 from ..errors import BitstreamError
 from ..media.color import UNSAID, Colours
@@ -42,7 +48,17 @@ MAX_GROUP = 256
 """Frames in a packet."""
 _MAX_PACKET = 1 << 27
 _MAX_RATIONAL = 1 << 40
-_STILL, _GREY, _TRANSPARENT, _CARRIED, _MATRIX, _FULL = 1, 2, 4, 8, 16, 256
+_STILL, _GREY, _TRANSPARENT = 1, 2, 4
+_CARRIED, _MATRIX, _FULL = 8, 16, 256
+"""Further flags up to version 3."""
+SIZE = Field(16, "width and height", True, (MAX_SIDE, MAX_SIDE))
+CLOCK = Field(17, "seconds of a tick", True, (_MAX_RATIONAL, _MAX_RATIONAL))
+RATE = Field(18, "frames a second", False, (_MAX_RATIONAL, _MAX_RATIONAL))
+FLAGS = Field(19, "still, grey, transparent", True, (7,))
+COLOURS = Field(20, "colour matrix and full range", False, (15, 1))
+SOUND = Field(21, "header of coded sound", True, size=MAX_FIELDS)
+PASSTHROUGH = Field(22, "description of sound that passes through", True, size=MAX_FIELDS)
+FIELDS = (SIZE, CLOCK, RATE, FLAGS, COLOURS, SOUND, PASSTHROUGH)
 
 
 @dataclass(frozen=True)
@@ -159,53 +175,91 @@ class VisualHeader:
         return seal(self.fields())
 
     def fields(self) -> bytes:
-        """The header's fields, without magic, length and crc."""
+        """The header's typed fields.
+
+        Raises:
+            BitstreamError: a file cannot hold one.
+        """
+        values = common_fields(self, KIND, self.packet_frames, self.stages_per_layer, self.frames)
         flags = self.still * _STILL | self.grey * _GREY | self.transparent * _TRANSPARENT
-        flags |= (_CARRIED if self.carried else 0) | self.colours.matrix * _MATRIX | self.colours.full * _FULL
-        numbers = (
-            self.width,
-            self.height,
-            *self.tick.as_integer_ratio(),
-            *self.frame_rate.as_integer_ratio(),
-            0 if self.frames is None else self.frames + 1,
-            self.stages,
-            self.stages_per_layer,
-            self.packet_frames,
-            flags,
-        )
-        identity = pack_identity(KIND, self.model, self.model_hash, self.table_hash)
-        audio = self.audio.fields() if self.audio else json_bytes(self.carried)
-        return identity + varints(numbers) + pack_tags(self.tags) + sized(audio)
+        values[SIZE] = SIZE.numbers(self.width, self.height)
+        values[CLOCK] = CLOCK.numbers(*self.tick.as_integer_ratio())
+        values[RATE] = RATE.numbers(*self.frame_rate.as_integer_ratio())
+        if flags:
+            values[FLAGS] = FLAGS.numbers(flags)
+        if self.colours != UNSAID:
+            values[COLOURS] = COLOURS.numbers(self.colours.matrix, self.colours.full)
+        if self.audio:
+            values[SOUND] = SOUND.data(self.audio.fields())
+        if self.carried:
+            values[PASSTHROUGH] = PASSTHROUGH.data(json_bytes(self.carried))
+        return pack_fields(values)
 
     @classmethod
-    def unpack(cls, body: bytes) -> VisualHeader:
-        """The header of its fields.
+    def unpack(cls, body: bytes, version: int) -> VisualHeader:
+        """The header of the fields of a file of a version.
 
         Raises:
             ValueError: they are none.
         """
-        fields = Cursor(body)
-        identity = read_identity(fields, KIND)
-        width, height, *rationals = fields.numbers(MAX_SIDE, MAX_SIDE, *[_MAX_RATIONAL] * 4)
-        frames, stages, per_layer, group = fields.numbers(MAX_START, MAX_STAGES, MAX_STAGES, MAX_GROUP)
-        flags = fields.number(2 * _FULL - 1)
-        tags = read_tags(fields)
-        audio = fields.sized(MAX_HEADER)
+        header = cls._typed(body, version) if version >= TYPED else cls._plain(body, version)
+        needed = (header.width, header.height, header.stages_per_layer, header.packet_frames)
         if (
-            not fields.done
-            or 0 in (width, height, *rationals, per_layer, group)
-            or width * height > MAX_PIXELS
+            0 in (*needed, header.tick, header.frame_rate)
+            or header.width * header.height > MAX_PIXELS
+            or header.packet_frames > MAX_GROUP
         ):
             raise ValueError("its fields do not fit together")
-        carried = json.loads(audio.decode("utf-8")) if flags & _CARRIED else None
-        if flags & _CARRIED and not isinstance(carried, dict):
-            raise ValueError("sound without a description")
+        return header
+
+    @classmethod
+    def _typed(cls, body: bytes, version: int) -> VisualHeader:
+        fields = FieldReader(body, (*COMMON, *FIELDS))
+        per_layer, packet_frames, stages = fields.numbers(STAGES)
+        (flags,) = fields.numbers(FLAGS, (0,))
+        matrix, full = fields.numbers(COLOURS, (UNSAID.matrix, UNSAID.full))
+        width, height = fields.numbers(SIZE)
+        sound = fields.data(SOUND, b"")
+        return cls(
+            *read_identity(fields),
+            width,
+            height,
+            _rational(fields.numbers(CLOCK)),
+            _rational(fields.numbers(RATE, (25, 1))),
+            read_length(fields),
+            stages,
+            per_layer,
+            packet_frames,
+            still=bool(flags & _STILL),
+            grey=bool(flags & _GREY),
+            transparent=bool(flags & _TRANSPARENT),
+            colours=Colours(matrix, bool(full)),
+            tags=read_tags(fields),
+            audio=header_of("audio").unpack(sound, version) if sound else None,
+            carried=_description(fields.data(PASSTHROUGH)) if PASSTHROUGH in fields else None,
+        )
+
+    @classmethod
+    def _plain(cls, body: bytes, version: int) -> VisualHeader:
+        """Up to version 3."""
+        fields = Cursor(body)
+        identity = read_plain_identity(fields, KIND)
+        width, height = fields.numbers(*SIZE.limits)
+        tick, rate = fields.numbers(*CLOCK.limits), fields.numbers(*RATE.limits)
+        frames = fields.number(*LENGTH.limits)
+        stages, per_layer, group = read_plain_stages(fields)
+        flags = fields.number(2 * _FULL - 1)
+        tags = read_plain_tags(fields)
+        audio = fields.sized(MAX_FIELDS)
+        if not fields.done:
+            raise ValueError("its fields do not fit together")
+        carried = _description(audio) if flags & _CARRIED else None
         return cls(
             *identity,
             width,
             height,
-            Fraction(*rationals[:2]),
-            Fraction(*rationals[2:]),
+            _rational(tick),
+            _rational(rate),
             frames - 1 if frames else None,
             stages,
             per_layer,
@@ -215,9 +269,22 @@ class VisualHeader:
             transparent=bool(flags & _TRANSPARENT),
             colours=Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)),
             tags=tags,
-            audio=None if carried or not audio else header_of("audio").unpack(audio),
+            audio=None if carried or not audio else header_of("audio").unpack(audio, version),
             carried=carried,
         )
+
+
+def _rational(numbers: list[int]) -> Fraction:
+    if 0 in numbers:
+        raise ValueError("its fields do not fit together")
+    return Fraction(*numbers)
+
+
+def _description(text: bytes) -> dict[str, Any]:
+    found = json.loads(text.decode("utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("sound without a description")
+    return found
 
 
 MAX_TIME, MAX_STEP = 1 << 60, 1 << 48

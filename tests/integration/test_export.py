@@ -41,11 +41,11 @@ def test_a_live_stream_is_the_same_by_both(
 ) -> None:
     heard, tokens = [], []
     for engine in (codec, fast):
-        sender, receiver = fsqcodec.Encoder(engine, frames), fsqcodec.Decoder(codec)
+        sender, receiver = fsqcodec.LiveEncoder(engine, frames), fsqcodec.LiveDecoder(codec)
         packets = sender.push(speech) + sender.flush()
         tokens.append(packets)
         heard.append(np.concatenate([*map(receiver.push, packets), receiver.flush()]))
-    by_onnx = fsqcodec.Decoder(fast)
+    by_onnx = fsqcodec.LiveDecoder(fast)
     again = np.concatenate([*map(by_onnx.push, tokens[0]), by_onnx.flush()])
     assert np.abs(again - heard[0]).max() < 1e-3
     # Latents on borders of cells may fall to the other side; what is heard is as near to the original.
@@ -56,7 +56,7 @@ def test_a_live_stream_is_the_same_by_both(
 def test_state_can_be_kept_and_batches_run(
     codec: NeuralAudioCodec, fast: NeuralAudioCodec, speech: Samples
 ) -> None:
-    sender = fsqcodec.Encoder(fast, 2)
+    sender = fsqcodec.LiveEncoder(fast, 2)
     sender.push(speech[:9600])
     state = sender.snapshot()
     expected = sender.push(speech[9600:19200])

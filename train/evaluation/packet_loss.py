@@ -7,7 +7,8 @@ from importlib.util import find_spec
 
 import numpy as np
 from fsqcodec.audio.codec import NeuralAudioCodec
-from fsqcodec.live.stream import Decoder, Encoder
+from fsqcodec.live.decoder import LiveDecoder as Decoder
+from fsqcodec.live.encoder import LiveEncoder as Encoder
 from numpy.typing import NDArray
 
 from .metrics import align, score

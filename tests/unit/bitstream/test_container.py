@@ -67,22 +67,22 @@ def test_header_and_packets_come_back() -> None:
 )
 def test_the_dictionary_of_headers_stays_as_it_is(packed: str, fields: str) -> None:
     """Headers of a recording and of a picture, written in November 2026 by the models of then."""
-    assert inflate(bytes.fromhex(packed), 100).hex() == fields
+    assert inflate(bytes.fromhex(packed), 100, 3).hex() == fields
     with pytest.raises(ValueError, match="more than 30"):
-        inflate(bytes.fromhex(packed), 30)
+        inflate(bytes.fromhex(packed), 30, 3)
 
 
-@given(st.binary(max_size=200), st.binary(max_size=3))
-def test_fields_of_any_kind_are_deflated_and_come_back(fields: bytes, behind: bytes) -> None:
-    packed = deflate(fields)
-    assert inflate(packed, max(1, len(fields))) == fields
+@given(st.binary(max_size=200), st.binary(max_size=3), st.sampled_from([3, 4]))
+def test_fields_of_any_kind_are_deflated_and_come_back(fields: bytes, behind: bytes, version: int) -> None:
+    packed = deflate(fields, version)
+    assert inflate(packed, max(1, len(fields)), version) == fields
     for wrong in (packed[:-1], *([packed + behind] if behind else [])):
         with pytest.raises(ValueError, match=r"inflate|end"):
-            inflate(wrong, 1000)
+            inflate(wrong, 1000, version)
 
 
 def test_a_header_that_inflates_without_end_takes_no_memory() -> None:
-    body = deflate(bytes(1 << 24))
+    body = deflate(bytes(1 << 24), 3)
     assert len(body) < 1 << 15
     head = b"FSQC\x03" + varint(len(body)) + body
     with pytest.raises(BitstreamError, match="more than 262144 bytes"):
@@ -104,10 +104,10 @@ def test_tails_come_back_and_go_with_their_layer(tail: int) -> None:
 
 def test_a_tail_longer_than_its_packet_is_damage() -> None:
     body = Packet(0, 0, 50, (b"abc",), tail=50).pack()[2:-4]
-    assert Packet.unpack(body, PacketLimits(1, 1, 50), tailed=True).tail == 50
+    assert Packet.unpack(0xF6, body, PacketLimits(1, 1, 50)).tail == 50
     for wrong in (0, 51):
         with pytest.raises(ValueError, match=r"tail|limit"):
-            Packet.unpack(body[:3] + bytes([wrong]) + body[4:], PacketLimits(1, 1, 50), tailed=True)
+            Packet.unpack(0xF6, body[:3] + bytes([wrong]) + body[4:], PacketLimits(1, 1, 50))
 
 
 @pytest.mark.parametrize(("samples", "whole"), [(176400, True), (None, False)])

@@ -22,8 +22,8 @@ def _blocks(speech: Samples, size: int) -> list[Samples]:
 
 
 def test_a_stream_of_a_batch_is_a_stream(codec: NeuralAudioCodec, speech: Samples) -> None:
-    batch, alone = fsqcodec.BatchEncoder(codec, 3, 2), fsqcodec.Encoder(codec, 2)
-    many, one = fsqcodec.BatchDecoder(codec, 3, 2), fsqcodec.Decoder(codec)
+    batch, alone = fsqcodec.BatchEncoder(codec, 3, 2), fsqcodec.LiveEncoder(codec, 2)
+    many, one = fsqcodec.BatchDecoder(codec, 3, 2), fsqcodec.LiveDecoder(codec)
     heard, expected, same = [], [], 0
     blocks = _blocks(speech, batch.samples)
     for i, block in enumerate(blocks):
@@ -59,27 +59,27 @@ def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: NeuralAudioCo
         y = holed.push([a, None if 20 <= i < 30 else b"rubbish" if i == 40 else b])
         assert np.array_equal(x[0], y[0])
         if 26 <= i < 30:
-            assert np.abs(y[1]).max() == 0  # made-up sound ends
+            assert np.abs(y[1]).max() == 0  # concealment ends
     assert np.abs(x[1] - y[1]).max() < 1e-4  # it has recovered
 
 
-def test_streams_of_a_batch_are_chained_each_by_itself(codec: NeuralAudioCodec, speech: Samples) -> None:
-    sender = fsqcodec.BatchEncoder(codec, 2, 2, key_every=1000)
+def test_streams_of_a_batch_are_predicted_each_by_itself(codec: NeuralAudioCodec, speech: Samples) -> None:
+    sender = fsqcodec.BatchEncoder(codec, 2, 2, independent_every=1000)
     whole, holed = fsqcodec.BatchDecoder(codec, 2, 2), fsqcodec.BatchDecoder(codec, 2, 2)
     for i, block in enumerate(_blocks(speech, sender.samples)[:20]):
         a, b = sender.push(np.stack([block, block]))
         x, y = whole.push([a, b]), holed.push([a, None if i == 5 else b])
         assert np.array_equal(x[0], y[0])
-        assert holed.needs_key.tolist() == [False, 5 < i < 10]
-        assert not whole.needs_key.any()
+        assert holed.needs_independent.tolist() == [False, 5 < i < 10]
+        assert not whole.needs_independent.any()
         if i == 9:
-            sender.request_key(1)
+            sender.request_independent(1)
     assert np.abs(x[1] - y[1]).max() < 0.05 * np.abs(x[1]).max() + 1e-3
 
 
 def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: NeuralAudioCodec, speech: Samples) -> None:
     voice = np.tile(speech, 4)
-    batch = fsqcodec.BatchEncoder(codec, 2, 5, key_every=50, kbps=3)
+    batch = fsqcodec.BatchEncoder(codec, 2, 5, independent_every=50, kbps=3)
     quiet = np.zeros(batch.samples, np.float32)
     packets = [batch.push(np.stack([block, quiet])) for block in _blocks(voice, batch.samples)]
     loud, still = (8 * sum(map(len, sent)) / (len(packets) * 100) for sent in zip(*packets, strict=True))
