@@ -1,4 +1,4 @@
-"""What results say: means by codec and setting, rate differences, and whether a model got worse."""
+"""What results say: means with intervals by codec and setting, rate differences, and whether a model got worse."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bd_rate import bjontegaard_quality, bjontegaard_rate, interval
-from .measures import HEADLINE, HIGHER_IS_BETTER
+from .bd_rate import Curve, bjontegaard_quality, bjontegaard_rate
+from .metrics import HEADLINE, HIGHER_IS_BETTER
 
 ANCHORS = {"sound": ("opus",), "picture": ("jpeg",), "video": ("mjpeg", "x264")}
 """Peers that rate differences are given against."""
@@ -22,26 +22,46 @@ COSTS = ("encode ×", "decode ×", "memory MB")
 Results = dict[str, Any]
 
 
+def interval(values: NDArray[np.float64], seed: int = 0, draws: int = 2000) -> tuple[float, float]:
+    """95 % interval of the mean by bootstrap over clips (Efron 1979); values (n,)."""
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(len(values), size=(draws, len(values)))].mean(1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
 def means(results: Results) -> list[dict[str, Any]]:
     """A row for every kind, codec and setting: number of clips, mean rate, mean measures with 95 % intervals."""
     groups: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in results["rows"]:
         groups[row["kind"], row["codec"], row["setting"]].append(row)
-    found = []
+    order = list(HIGHER_IS_BETTER)
+    table = []
     for (kind, codec, setting), rows in sorted(groups.items()):
-        names = sorted({name for row in rows for name in row["measures"]}, key=lambda n: list(HIGHER_IS_BETTER).index(n) if n in HIGHER_IS_BETTER else 99)  # fmt: skip
+        names = sorted(
+            {name for row in rows for name in row["measures"]},
+            key=lambda name: order.index(name) if name in order else len(order),
+        )
         measures = {}
         for name in names:
             values = np.array([row["measures"][name] for row in rows if name in row["measures"]])
             low, high = interval(values)
             measures[name] = {"mean": float(values.mean()), "low": low, "high": high, "clips": len(values)}
-        found.append({
-            "kind": kind, "codec": codec, "setting": setting, "clips": len(rows),
-            **{key: float(np.mean([row[key] for row in rows])) for key in ("rate", "encode_x", "decode_x")},
-            "memory_mb": max((row["memory_mb"] for row in rows if row["memory_mb"] is not None), default=None),
-            "measures": measures,
-        })  # fmt: skip
-    return found
+        memory = [row["memory_mb"] for row in rows if row["memory_mb"] is not None]
+        table.append(
+            {
+                "kind": kind,
+                "codec": codec,
+                "setting": setting,
+                "clips": len(rows),
+                **{
+                    key: float(np.mean([row[key] for row in rows]))
+                    for key in ("rate", "encode_x", "decode_x")
+                },
+                "memory_mb": max(memory, default=None),
+                "measures": measures,
+            }
+        )
+    return table
 
 
 def costs(row: dict[str, Any]) -> list[str]:
@@ -51,11 +71,11 @@ def costs(row: dict[str, Any]) -> list[str]:
 
 
 def differences(results: Results) -> list[dict[str, Any]]:
-    """Bjøntegaard differences of every codec to its kind's anchor, by every measure of pictures and the headline of sound.
+    """Bjøntegaard differences of every codec to its kind's anchors, by every measure of pictures and sound's headline.
 
     `rate` in per cent at equal quality, `quality` in the measure's unit at equal rate; None without overlap.
     """
-    found = []
+    table = []
     for kind, anchors in ANCHORS.items():
         curves = _curves([row for row in means(results) if row["kind"] == kind])
         wanted = sorted({name for name, _ in curves if HIGHER_IS_BETTER.get(name)})
@@ -63,14 +83,25 @@ def differences(results: Results) -> list[dict[str, Any]]:
             for anchor, (measure, codec) in itertools.product(anchors, sorted(curves)):
                 if measure == name and codec != anchor and (name, anchor) in curves:
                     pair = curves[name, anchor], curves[name, codec]
-                    found.append({"kind": kind, "codec": codec, "against": anchor, "measure": name,
-                                  "rate": bjontegaard_rate(*pair), "quality": bjontegaard_quality(*pair)})  # fmt: skip
-    return found
+                    table.append(
+                        {
+                            "kind": kind,
+                            "codec": codec,
+                            "against": anchor,
+                            "measure": name,
+                            "rate": bjontegaard_rate(*pair),
+                            "quality": bjontegaard_quality(*pair),
+                        }
+                    )
+    return table
 
 
 def by_clip(results: Results) -> list[dict[str, Any]]:
-    """Rate differences of every clip by its kind's headline measure: `clip`, `codec`, `against` and `rate` (None without overlap)."""
-    found = []
+    """Rate differences of every clip by its kind's headline measure.
+
+    Rows of `clip`, `codec`, `against` and `rate` (None without overlap).
+    """
+    table = []
     for kind, anchors in ANCHORS.items():
         for clip in sorted({row["clip"] for row in results["rows"] if row["kind"] == kind}):
             rows = [row for row in results["rows"] if row["kind"] == kind and row["clip"] == clip]
@@ -78,14 +109,14 @@ def by_clip(results: Results) -> list[dict[str, Any]]:
             for anchor, (measure, codec) in itertools.product(anchors, sorted(curves)):
                 if measure == HEADLINE[kind] and codec != anchor and (measure, anchor) in curves:
                     rate = bjontegaard_rate(curves[measure, anchor], curves[measure, codec])
-                    found.append(
+                    table.append(
                         {"kind": kind, "clip": clip, "codec": codec, "against": anchor, "rate": rate}
                     )
-    return found
+    return table
 
 
-def _curves(rows: list[dict[str, Any]]) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Rate and quality (n, 2) by measure and codec, of rows of results or of their means."""
+def _curves(rows: list[dict[str, Any]]) -> dict[tuple[str, str], Curve]:
+    """Curves by measure and codec, of rows of results or of their means."""
     points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         for name, value in row["measures"].items():
@@ -111,14 +142,23 @@ def compare(before: Results, after: Results) -> list[dict[str, Any]]:
                 )
         if other:
             pairs[row["codec"], row["setting"], "rate"].append(row["rate"] - other["rate"])
-    found = []
+    table = []
     for (codec, setting, name), values in sorted(pairs.items()):
         low, high = interval(np.array(values))
         better = HIGHER_IS_BETTER.get(name, False)
-        found.append({"codec": codec, "setting": setting, "measure": name, "clips": len(values),
-                      "difference": float(np.mean(values)), "low": low, "high": high,
-                      "worse": high < 0 if better else low > 0})  # fmt: skip
-    return found
+        table.append(
+            {
+                "codec": codec,
+                "setting": setting,
+                "measure": name,
+                "clips": len(values),
+                "difference": float(np.mean(values)),
+                "low": low,
+                "high": high,
+                "worse": high < 0 if better else low > 0,
+            }
+        )
+    return table
 
 
 def to_csv(results: Results) -> str:

@@ -19,8 +19,8 @@ def mix(clip: Path, behind: Sequence[Path], snr: float, number: int) -> tuple[ND
 
     Args:
         clip: the voice.
-        behind: files of which clip number `number` gets one, from a random place on and over again if it is short; none
-            for stationary noise between white and brown.
+        behind: files of which clip number `number` gets one, from a random moment on and over again if it is short;
+            none for stationary noise between white and brown.
         snr: decibels of the clip's power above that of what is behind it.
         number: of the clip, and the seed.
 
@@ -31,11 +31,11 @@ def mix(clip: Path, behind: Sequence[Path], snr: float, number: int) -> tuple[ND
     with AudioReader(clip) as reader:
         rate, voice = reader.facts.sample_rate, torch.from_numpy(reader.read().mean(0))
     if behind:
-        place = behind[number % len(behind)]
-        with AudioReader(place, rate) as reader:
+        file = behind[number % len(behind)]
+        with AudioReader(file, rate) as reader:
             other = reader.read().mean(0)
         if not len(other):
-            raise MediaError(f"{place}: holds no sound; give others with --behind")
+            raise MediaError(f"{file}: holds no sound; give others with --behind")
         background = torch.from_numpy(np.resize(np.roll(other, -int(rng.integers(len(other)))), len(voice)))
     else:
         background = noise(len(voice), rng)

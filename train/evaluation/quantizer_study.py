@@ -1,8 +1,8 @@
 """The claims of FSQ, measured: the same small codec with four quantizers, trained for the same steps at equal bitrates.
 
-At b bits a latent frame: `fsq`, one code of 2^b (levels of Mentzer et al. 2023, table 1); `rfsq`, two stages of 2^(b/2);
-`vq`, one learned codebook of 2^b vectors, moving averages, k-means start and dead codes replaced (van den Oord et al.
-2017; Zeghidour et al. 2021); `rvq`, two stages of 2^(b/2) such. The learned codebooks are those of lucidrains'
+At b bits a latent frame: `fsq`, one code of 2^b (levels of Mentzer et al. 2023, table 1); `rfsq`, two stages of
+2^(b/2); `vq`, one learned codebook of 2^b vectors, moving averages, k-means start and dead codes replaced (van den Oord
+et al. 2017; Zeghidour et al. 2021); `rvq`, two stages of 2^(b/2) such. The learned codebooks are those of lucidrains'
 `vector-quantize-pytorch`.
 """
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ..config.audio import DataConfig
 from ..config.base import Source
 from ..data.audio import Crops
+from ..task import Notify
 from .metrics import si_sdr
 
 NAMES = ("fsq", "rfsq", "vq", "rvq")
@@ -100,22 +101,20 @@ def build(name: str, bits: int) -> _Scalar | _Learned:
     raise ValueError(f"no quantizer {name!r}; there are {', '.join(NAMES)}")
 
 
-def study(
-    source: str, judged: str, steps: int, notify: Callable[[str], None], seed: int = 0
-) -> Iterator[dict[str, Any]]:
+def study(source: str, validate: str, steps: int, notify: Notify, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Train and measure every quantizer at every size; a row of results each.
 
     Args:
         source: folder or glob of speech to train on.
-        judged: folder or glob of other speech to judge by.
+        validate: folder or glob of other speech to measure by.
         steps: of four crops of a second each.
         notify: called with lines for people.
         seed: of weights and crops, the same for all.
     """
     samples = _CONFIG.sample_rate // _CONFIG.frame * _CONFIG.frame + _CONFIG.frame
-    train, judge = (
+    train, other = (
         Crops(
-            DataConfig([Source(place)], crop=1.0, pitch=0, eq=0),
+            DataConfig([Source(media)], crop=1.0, pitch=0, eq=0),
             _CONFIG.sample_rate,
             samples,
             1,
@@ -123,14 +122,14 @@ def study(
             seed,
             notify,
         )
-        for place in (source, judged)
+        for media in (source, validate)
     )
     for bits in BITS:
         for name in NAMES:
-            yield _measured(name, bits, train, judge, steps, seed)
+            yield _measured(name, bits, train, other, steps, seed)
 
 
-def _measured(name: str, bits: int, train: Crops, judge: Crops, steps: int, seed: int) -> dict[str, Any]:
+def _measured(name: str, bits: int, train: Crops, other: Crops, steps: int, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     quantizer = build(name, bits)
     encoder = Encoder(_CONFIG, quantizer.channels)
@@ -155,8 +154,8 @@ def _measured(name: str, bits: int, train: Crops, judge: Crops, steps: int, seed
     for step in range(steps):
         audio = _batch(train, step)
         y, _, commitment = reconstruct(audio)
-        found = terms(y, audio[:, : y.shape[1]])
-        loss = sum((_WEIGHTS[key] * term.mean() for key, term in found.items()), commitment)
+        losses = terms(y, audio[:, : y.shape[1]])
+        loss = sum((_WEIGHTS[key] * term.mean() for key, term in losses.items()), commitment)
         loss.backward()
         nn.utils.clip_grad_norm_(parts.parameters(), _CLIP)
         optimizer.step()
@@ -165,20 +164,25 @@ def _measured(name: str, bits: int, train: Crops, judge: Crops, steps: int, seed
     seconds = (time.perf_counter() - begin) / steps
     parts.eval()
     with torch.no_grad():
-        pairs = [(reconstruct(audio)[0], audio) for audio in (_batch(judge, i) for i in range(32))]
+        pairs = [(reconstruct(audio)[0], audio) for audio in (_batch(other, i) for i in range(32))]
         scores = [{k: float(v.mean()) for k, v in terms(y, x[:, : y.shape[1]]).items()} for y, x in pairs]
         sdr = [si_sdr(y, x[: len(y)]) for ys, xs in pairs for y, x in zip(ys, xs, strict=True)]
         tokens = torch.cat(
             [quantizer(encoder(_batch(train, steps + i)))[1].flatten(0, 1) for i in range(500)]
         )
     return {
-        "quantizer": name, "bits": bits, "stages": tokens.shape[-1], "codes": _codes(name, bits),
+        "quantizer": name,
+        "bits": bits,
+        "stages": tokens.shape[-1],
+        "codes": _codes(name, bits),
         "loss": float(np.mean([sum(_WEIGHTS[k] * v for k, v in row.items()) for row in scores])),
-        "mel": float(np.mean([row["mel"] for row in scores])), "si_sdr": float(np.mean(sdr)),
+        "mel": float(np.mean([row["mel"] for row in scores])),
+        "si_sdr": float(np.mean(sdr)),
         **_use(tokens, _codes(name, bits)),
         "memory_kib": sum(t.numel() * t.element_size() for t in quantizer.state_dict().values()) / 1024,
-        "quantizer_ms": _quantizer_time(quantizer) * 1000, "step_ms": seconds * 1000,
-    }  # fmt: skip
+        "quantizer_ms": _quantizer_time(quantizer) * 1000,
+        "step_ms": seconds * 1000,
+    }
 
 
 def _codes(name: str, bits: int) -> int:
@@ -218,10 +222,19 @@ def _quantizer_time(quantizer: _Scalar | _Learned) -> float:
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """Table of the rows."""
-    lines = ["| bits a frame | quantizer | codes | loss | mel | SI-SDR dB | codes used | perplexity | quantizer KiB | quantizer ms | step ms |",
-             "|---|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    for row in rows:
-        codes = f"{row['codes']}" + (f" × {row['stages']}" if row["stages"] > 1 else "")
-        lines.append(f"| {row['bits']} | {row['quantizer']} | {codes} | {row['loss']:.3f} | {row['mel']:.4f} | {row['si_sdr']:.2f} | "
-                     f"{row['utilisation']:.1%} | {row['perplexity']:.0f} | {row['memory_kib']:.1f} | {row['quantizer_ms']:.2f} | {row['step_ms']:.0f} |")  # fmt: skip
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "bits a frame": lambda row: str(row["bits"]),
+        "quantizer": lambda row: str(row["quantizer"]),
+        "codes": lambda row: f"{row['codes']}" + (f" × {row['stages']}" if row["stages"] > 1 else ""),
+        "loss": lambda row: f"{row['loss']:.3f}",
+        "mel": lambda row: f"{row['mel']:.4f}",
+        "SI-SDR dB": lambda row: f"{row['si_sdr']:.2f}",
+        "codes used": lambda row: f"{row['utilisation']:.1%}",
+        "perplexity": lambda row: f"{row['perplexity']:.0f}",
+        "quantizer KiB": lambda row: f"{row['memory_kib']:.1f}",
+        "quantizer ms": lambda row: f"{row['quantizer_ms']:.2f}",
+        "step ms": lambda row: f"{row['step_ms']:.0f}",
+    }
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(cell(row) for cell in columns.values()) + " |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""One HTML file that opens offline: curves, sortable tables, and listening and looking without knowing which is which.
+"""One HTML file that opens offline: curves, sortable tables, and blind listening and looking.
 
 Plots are Plotly's (pan, zoom, hover, saving as SVG or PNG), bundled. What is ours is the page around them, with its
 sorting and its players (`report.html` and `report.js` beside this module).
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .aggregate import COSTS, RATE_UNITS, costs, differences, means
 from .clips import Original, read_original
 from .codecs import round_trip
-from .measures import HEADLINE, HIGHER_IS_BETTER
+from .metrics import HEADLINE, HIGHER_IS_BETTER
 from .plots import COLOURS
 
 _FOLDER = Path(__file__).parent
@@ -39,17 +39,23 @@ def build(results: dict[str, Any], clips: Sequence[str]) -> str:
     for kind in kinds:
         rows = [row for row in table if row["kind"] == kind]
         plots = "".join(_plot(kind, name, rows) for name in _measures(rows))
-        sections.append(f'<section id="{kind}"><h2>{_TITLES[kind]}</h2><div class="plots">{plots}</div>{_table(kind, rows)}</section>')  # fmt: skip
+        sections.append(
+            f'<section id="{kind}"><h2>{_TITLES[kind]}</h2><div class="plots">{plots}</div>'
+            f"{_table(kind, rows)}</section>"
+        )
     shown = _shown(results, clips)
     page = Template((_FOLDER / "report.html").read_text(encoding="utf-8"))
     return page.substitute(
-        date=results["date"], machine=results["machine"],
+        date=results["date"],
+        machine=results["machine"],
         versions=", ".join(f"{k} {v}" for k, v in results["versions"].items()),
         links="".join(f'<a href="#{kind}">{_TITLES[kind]}</a>' for kind in kinds),
-        sections="".join(sections), differences=_differences(results), plotly=_plotly(),
+        sections="".join(sections),
+        differences=_differences(results),
+        plotly=_plotly(),
         shown=json.dumps(shown).replace("</", "<\\/"),
         script=(_FOLDER / "report.js").read_text(encoding="utf-8"),
-    )  # fmt: skip
+    )
 
 
 def _plotly() -> str:
@@ -68,22 +74,35 @@ def _plot(kind: str, measure: str, rows: list[dict[str, Any]]) -> str:
     traces = []
     codecs = sorted({row["codec"] for row in rows})
     for i, codec in enumerate(codecs):
-        points = sorted((row for row in rows if row["codec"] == codec and measure in row["measures"]),
-                        key=lambda row: row["rate"])  # fmt: skip
-        found = [row["measures"][measure] for row in points]
-        traces.append({
-            "name": codec, "x": [row["rate"] for row in points], "y": [f["mean"] for f in found],
-            "text": [f"{codec}@{row['setting']:g}" for row in points], "mode": "lines+markers",
-            "error_y": {"type": "data", "symmetric": False, "thickness": 1, "width": 2,
-                        "array": [f["high"] - f["mean"] for f in found],
-                        "arrayminus": [f["mean"] - f["low"] for f in found]},
-            "line": {"color": COLOURS[i % len(COLOURS)], "dash": "solid" if i < len(COLOURS) else "dot"},
-            "marker": {"symbol": _MARKERS[i % len(_MARKERS)], "size": 8},
-        })  # fmt: skip
+        having = [row for row in rows if row["codec"] == codec and measure in row["measures"]]
+        points = sorted(having, key=lambda row: row["rate"])
+        values = [row["measures"][measure] for row in points]
+        traces.append(
+            {
+                "name": codec,
+                "x": [row["rate"] for row in points],
+                "y": [value["mean"] for value in values],
+                "text": [f"{codec}@{row['setting']:g}" for row in points],
+                "mode": "lines+markers",
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "thickness": 1,
+                    "width": 2,
+                    "array": [value["high"] - value["mean"] for value in values],
+                    "arrayminus": [value["mean"] - value["low"] for value in values],
+                },
+                "line": {"color": COLOURS[i % len(COLOURS)], "dash": "solid" if i < len(COLOURS) else "dot"},
+                "marker": {"symbol": _MARKERS[i % len(_MARKERS)], "size": 8},
+            }
+        )
     better = "higher is better" if HIGHER_IS_BETTER[measure] else "lower is better"
     figure = {"traces": traces, "x": RATE_UNITS[kind], "y": measure, "headline": measure == HEADLINE[kind]}
     data = json.dumps(figure).replace("'", "&#39;")
-    return f'<figure><figcaption>{measure}, {better}</figcaption><div class="plot" role="img" aria-label="{measure} against {RATE_UNITS[kind]}" data-figure=\'{data}\'></div></figure>'
+    return (
+        f'<figure><figcaption>{measure}, {better}</figcaption><div class="plot" role="img" '
+        f"aria-label=\"{measure} against {RATE_UNITS[kind]}\" data-figure='{data}'></div></figure>"
+    )
 
 
 def _table(kind: str, rows: list[dict[str, Any]]) -> str:
@@ -93,9 +112,9 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [f"{row['codec']}@{row['setting']:g}", f"{row['rate']:.3f}"]
         for name in names:
-            found = row["measures"].get(name)
+            value = row["measures"].get(name)
             cells.append(
-                f"{found['mean']:.3f} <small>{found['low']:.2f}…{found['high']:.2f}</small>" if found else "–"
+                f"{value['mean']:.3f} <small>{value['low']:.2f}…{value['high']:.2f}</small>" if value else "–"
             )
         cells += [*costs(row), str(row["clips"])]
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -104,8 +123,10 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
 
 def _sortable(title: str, heads: list[str], lines: list[str]) -> str:
     head = "".join(f'<th aria-sort="none"><button type="button">{name}</button></th>' for name in heads)
-    return (f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table class="sortable">'
-            f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>")  # fmt: skip
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table class="sortable">'
+        f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
 
 
 def _differences(results: dict[str, Any]) -> str:
@@ -113,7 +134,8 @@ def _differences(results: dict[str, Any]) -> str:
     for row in differences(results):
         rate = "no overlap" if row["rate"] is None else f"{row['rate']:+.1f} %"
         quality = "no overlap" if row["quality"] is None else f"{row['quality']:+.3f}"
-        lines.append(f"<tr><td>{row['codec']}</td><td>{row['against']}</td><td>{row['measure']}</td><td>{rate}</td><td>{quality}</td></tr>")  # fmt: skip
+        cells = (row["codec"], row["against"], row["measure"], rate, quality)
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     heads = ["codec", "against", "measure", "rate at equal quality", "quality at equal rate"]
     return _sortable("Bjøntegaard differences", heads, lines) if lines else ""
 
@@ -121,7 +143,7 @@ def _differences(results: dict[str, Any]) -> str:
 def _shown(results: dict[str, Any], clips: Sequence[str]) -> list[dict[str, Any]]:
     """Clips with what the codecs made of them, as data URLs: sound with spectrograms, and pictures."""
     by_name = {Path(clip).name: clip for clip in clips}
-    found: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     for kind in ("sound", "picture", "video"):
         rows = [row for row in results["rows"] if row["kind"] == kind and row["clip"] in by_name]
         for name in list(dict.fromkeys(row["clip"] for row in rows))[:_SHOWN_CLIPS]:
@@ -134,8 +156,8 @@ def _shown(results: dict[str, Any], clips: Sequence[str]) -> list[dict[str, Any]
                 decoded = round_trip(original, codec, row["setting"])
                 label = f"{row['codec']}@{row['setting']:g}, {row['rate']:.2f} {RATE_UNITS[kind]}"
                 versions.append({"name": label, **_payload(original, decoded.data)})
-            found.append({"kind": kind, "clip": name, "versions": versions})
-    return found
+            shown.append({"kind": kind, "clip": name, "versions": versions})
+    return shown
 
 
 def _cut(original: Original) -> Original:

@@ -7,9 +7,9 @@ Results are one JSON object (schema `fsqcodec-eval-2`):
               "measures": {name: value}}],
      "failures": [{"clip", "codec", "setting", "error"}]}
 
-`rate` is kbit/s for sound and video and bits a picture element for pictures; `encode_x` and `decode_x` are seconds of
-media a second of work, or millions of picture elements a second; `memory_mb` is by how much the process grew at its
-peak over both, a model that is loaded for it included, or null.
+`rate` is kbit/s for sound and video and bits a pixel for pictures; `encode_x` and `decode_x` are seconds of media a
+second of work, or millions of pixels a second; `memory_mb` is by how much the process grew at its peak over both, a
+model that is loaded for it included, or null.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from multiprocessing import get_context
@@ -34,8 +35,9 @@ from fsqcodec.checkpoints import find_model
 from fsqcodec.errors import FSQCodecError
 
 from .clips import Original, read_original
-from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, model_and_effort, round_trip
-from .measures import measure
+from .codecs import PICTURE_LADDER, SOUND_LADDER, model_and_effort, round_trip
+from .metrics import measure
+from .peers import PEERS
 
 SCHEMA = "fsqcodec-eval-2"
 _PACKAGES = ("fsqcodec", "torch", "av", "pesq", "pystoi", "visqol-python", "pytorch-msssim", "pillow")
@@ -61,7 +63,7 @@ def plan(
             ladder = SOUND_LADDER if kind == "sound" else PICTURE_LADDER
             jobs += [Job(clip, kind, model, setting) for setting in ladder]
         for peer in peers.get(kind, []):
-            jobs += [Job(clip, kind, peer, setting) for setting in LADDERS[peer]]
+            jobs += [Job(clip, kind, peer, setting) for setting in PEERS[kind][peer].ladder]
     return jobs
 
 
@@ -87,9 +89,13 @@ def run(
             step()
     rows.sort(key=lambda row: (row["kind"], row["clip"], row["codec"], row["setting"]))
     return {
-        "schema": SCHEMA, "date": date.today().isoformat(), "machine": f"{platform.system()} {platform.machine()}",
-        "versions": _versions(), "rows": rows, "failures": failures,
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "date": date.today().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": _versions(),
+        "rows": rows,
+        "failures": failures,
+    }
 
 
 def _outcomes(jobs: Sequence[Job], cache: Path, workers: int) -> Iterator[tuple[Job, dict[str, Any] | str]]:
@@ -110,9 +116,9 @@ def _outcome(job: Job, cache: Path) -> dict[str, Any] | str:
     """The row of a job, or what went wrong."""
     torch.set_num_threads(1)
     try:
-        place = cache / f"{_key(job)}.json"
-        if place.exists():
-            row: dict[str, Any] = json.loads(place.read_text())
+        remembered = cache / f"{_key(job)}.json"
+        if remembered.exists():
+            row: dict[str, Any] = json.loads(remembered.read_text())
             return {**row, "clip": Path(job.clip).name}
         if job.clip not in _originals:
             _originals.clear()
@@ -120,26 +126,27 @@ def _outcome(job: Job, cache: Path) -> dict[str, Any] | str:
         row = _measured(job, _originals[job.clip])
     except (FSQCodecError, FFmpegError, OSError, ValueError, RuntimeError) as error:
         return " ".join(str(error).split())
-    part = place.with_suffix(".part")
+    part = remembered.with_suffix(".part")
     part.write_text(json.dumps(row))
-    part.replace(place)
+    part.replace(remembered)
     return row
 
 
 def _measured(job: Job, original: Original) -> dict[str, Any]:
     decoded = round_trip(original, job.codec, job.setting)
-    if original.kind == "picture":
-        amount = original.units / 1e6
-    else:
-        amount = len(original.data) / float(original.rate)
-    units = original.units if original.kind != "video" else amount * 1000
     measures = {name: value for name, value in measure(original, decoded).items() if np.isfinite(value)}
     return {
-        "clip": Path(job.clip).name, "kind": job.kind, "codec": _label(job.codec), "setting": job.setting,
-        "rate": decoded.bytes * 8 / units, "bytes": decoded.bytes,
-        "encode_x": amount / max(decoded.encode_seconds, 1e-6), "decode_x": amount / max(decoded.decode_seconds, 1e-6),
-        "memory_mb": decoded.memory_mb, "measures": measures,
-    }  # fmt: skip
+        "clip": Path(job.clip).name,
+        "kind": job.kind,
+        "codec": _label(job.codec),
+        "setting": job.setting,
+        "rate": decoded.bytes * 8 / original.units,
+        "bytes": decoded.bytes,
+        "encode_x": original.amount / max(decoded.encode_seconds, 1e-6),
+        "decode_x": original.amount / max(decoded.decode_seconds, 1e-6),
+        "memory_mb": decoded.memory_mb,
+        "measures": measures,
+    }
 
 
 def _label(codec: str) -> str:
@@ -160,13 +167,11 @@ def _key(job: Job) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 def load_results(path: Path) -> dict[str, Any]:

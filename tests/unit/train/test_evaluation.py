@@ -9,12 +9,10 @@ import pytest
 import soundfile
 import torch
 from fsqcodec.train.evaluation import quantizer_study as quantizers
-from fsqcodec.train.evaluation.aggregate import by_clip, compare, differences
-from fsqcodec.train.evaluation.bd_rate import bjontegaard_quality, bjontegaard_rate, interval
-from fsqcodec.train.evaluation.clips import Original
-from fsqcodec.train.evaluation.codecs import Decoded
-from fsqcodec.train.evaluation.measures import measure
-from fsqcodec.train.evaluation.metrics import Signal
+from fsqcodec.train.evaluation.aggregate import by_clip, compare, differences, interval
+from fsqcodec.train.evaluation.bd_rate import bjontegaard_quality, bjontegaard_rate
+from fsqcodec.train.evaluation.clips import Decoded, Original
+from fsqcodec.train.evaluation.metrics import Signal, measure
 from helpers import SPEECH
 
 
