@@ -1,226 +1,100 @@
-"""Model files, one `NAME.safetensors` each: weights and tables, with configuration and provenance inside."""
+"""The shipped models, and opening them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, cast, overload
 
-import numpy as np
-import torch
-from fsqcodec.audio.codec import STAGES_PER_LAYER, Codec
-from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.audio.prior import Prior
-from fsqcodec.entropy.static import StaticTables
+from fsqcodec.audio.codec import AudioWeights, NeuralAudioCodec
 from fsqcodec.errors import ModelError
-from fsqcodec.visual.codec import VisualCodec
-from fsqcodec.visual.model import VisualConfig, VisualModel
-from fsqcodec.visual.prior import VisualPrior
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from fsqcodec.protocols import AudioCodec, VisualCodec
+from fsqcodec.registry import modality, resolve
+from fsqcodec.visual.codec import NeuralVisualCodec, VisualWeights
 
-FOLDER = Path(__file__).parent
-DEFAULT = "speech-24k"
-_PRIOR, _STEP = "prior.", ".step"
+from .identity import token_hash
+from .store import DEFAULT, FOLDER, find_model, opened, read_metadata, round_matrices, save_model, shipped
 
-
-def shipped() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
-
-
-def find_model(name: str | Path) -> Path:
-    """Path of a shipped model's name, or of a `.safetensors` file.
-
-    Raises:
-        ModelError: neither exists.
-    """
-    path = Path(name) if str(name).endswith(".safetensors") else FOLDER / f"{name}.safetensors"
-    if not path.is_file():
-        raise ModelError(
-            f"{name}: no such model; shipped are {', '.join(shipped())}, or give a .safetensors file"
-        )
-    return path
+__all__ = [
+    "DEFAULT",
+    "FOLDER",
+    "audio_weights",
+    "find_model",
+    "load",
+    "load_audio",
+    "load_visual",
+    "read_metadata",
+    "round_matrices",
+    "save_model",
+    "shipped",
+    "token_hash",
+    "visual_weights",
+]
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Configuration, provenance and scores of a model file.
-
-    Raises:
-        ModelError: not a model file.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            return {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: not a model file ({error})") from None
+def _weights(name: str | Path, kind: str) -> Any:
+    with opened(name, kind) as (config, tensors, integers):
+        return resolve(modality(kind).weights).restore(config, tensors, integers)
 
 
-def save_model(
-    path: Path, model: AudioModel | VisualModel, metadata: dict[str, Any], tables: StaticTables | None = None,
-    prior: Prior | VisualPrior | None = None,
-) -> None:  # fmt: skip
-    """Write a model, weights in fp16, an audio model's matrices in int8; the file appears only when complete.
-
-    Without tables (audio) or prior (pictures) it starts a training run, but it cannot write `.fsq` files.
-    """
-    tensors: dict[str, Tensor] = {}
-    for key, weight in model.state_dict().items():
-        tensors |= _packed(key, weight.detach().float().cpu(), isinstance(model, AudioModel))
-    if tables:
-        tensors["tables"] = torch.from_numpy(tables.frequencies)
-    for name, array in (prior.tensors if prior else {}).items():
-        tensors[_PRIOR + name] = torch.from_numpy(array.copy())
-    part = path.with_suffix(f".{os.getpid()}.part")
-    texts = {
-        k: json.dumps(v)
-        for k, v in {**metadata, "kind": _kind(model), "config": model.config.to_dict()}.items()
-    }
-    save_file(tensors, part, metadata=texts)
-    part.replace(path)
-
-
-def _kind(model: AudioModel | VisualModel) -> str:
-    return "audio" if isinstance(model, AudioModel) else "visual"
-
-
-def _packed(key: str, weight: Tensor, small: bool) -> dict[str, Tensor]:
-    """A weight as it is stored. Tokens depend on the encoder: it is stored in 8 bits only where they lose nothing."""
-    if not small or weight.dim() != 2:
-        return {key: weight.half().contiguous()}
-    rows, step = _in_8_bits(weight)
-    if key.startswith("encoder.") and not torch.equal(rows * step.float(), weight):
-        return {key: weight.half().contiguous()}
-    return {key: rows.to(torch.int8), key + _STEP: step}
-
-
-def _in_8_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers -127 … 127 (rows, columns), and what they are multiples of in each row, fp16 (rows, 1)."""
-    step = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half()
-    # Integers have no negative zero, which the hash of the tokens would see.
-    return torch.round(weight / step.float()).clamp(-127, 127) + 0.0, step
-
-
-@torch.no_grad()
-def round_matrices(network: nn.Module) -> None:
-    """Move the matrices of a network to values that `save_model` stores in 8 bits without loss."""
-    for weight in network.parameters():
-        if weight.dim() == 2:
-            rows, step = _in_8_bits(weight)
-            weight.copy_(rows * step.float())
-
-
-class Loaded(NamedTuple):
-    """Contents of an audio model's file."""
-
-    model: AudioModel
-    """Networks, float32."""
-    tables: StaticTables | None
-    prior: Prior | None
-
-
-class LoadedVisual(NamedTuple):
-    """Contents of a picture model's file."""
-
-    model: VisualModel
-    """Networks, float32."""
-    prior: VisualPrior | None
-
-
-def load_model(name: str | Path) -> Loaded:
+def audio_weights(name: str | Path) -> AudioWeights:
     """Networks, tables and prior of an audio model's file.
 
     Raises:
         ModelError: no such model, its file is damaged, or it is for pictures.
     """
-    with _opened(name, "audio") as (config, tensors, integers):
-        model = AudioModel(AudioConfig.from_dict(config))
-        frequencies = tensors.pop("tables", None)
-        model.load_state_dict(tensors)
-        tables = None if frequencies is None else StaticTables(frequencies.int().numpy(), model.quantizer)
-        return Loaded(model, tables, Prior(integers, model.quantizer, STAGES_PER_LAYER) if integers else None)
+    return cast(AudioWeights, _weights(name, "audio"))
 
 
-def load_visual(name: str | Path) -> LoadedVisual:
+def visual_weights(name: str | Path) -> VisualWeights:
     """Networks and prior of a picture model's file.
 
     Raises:
         ModelError: no such model, its file is damaged, or it is for audio.
     """
-    with _opened(name, "visual") as (config, tensors, integers):
-        model = VisualModel(VisualConfig.from_dict(config))
-        model.load_state_dict(tensors)
-        return LoadedVisual(model, VisualPrior(integers, model.config) if integers else None)
+    return cast(VisualWeights, _weights(name, "visual"))
 
 
-@contextmanager
-def _opened(
-    name: str | Path, kind: str
-) -> Iterator[tuple[dict[str, Any], dict[str, Tensor], dict[str, NDArray[np.integer]]]]:
-    """Configuration, tensors (float32, or int32 as they are) and the prior's integers of a model file."""
-    path = find_model(name)
-    metadata = read_metadata(path)
-    if metadata.get("kind", "audio") != kind:
-        raise ModelError(f"{path}: a model for {metadata['kind']}, where one for {kind} is needed")
-    try:
-        with safe_open(path, "pt") as file:
-            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        integers = {
-            key.removeprefix(_PRIOR): stored.pop(key).numpy()
-            for key in list(stored)
-            if key.startswith(_PRIOR)
-        }
-        steps = {key: stored.pop(key).float() for key in list(stored) if key.endswith(_STEP)}
-        tensors = {
-            k: v.float() * steps.get(k + _STEP, 1) if v.dtype != torch.int32 else v for k, v in stored.items()
-        }
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on levels is for those who choose them
-            yield metadata["config"], tensors, integers
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"{path}: damaged, or made by another version of fsqcodec ({' '.join(str(error).split())[:200]})"
-        ) from None
-
-
-def token_hash(model: AudioModel | VisualModel) -> bytes:
-    """8 bytes that name the meaning of tokens: configuration (but for what only a decoder has) and encoder weights, in fp16.
-
-    The decoder is left out: a better decoder for the same tokens reads the same files.
-    """
-    shape = {key: value for key, value in model.config.to_dict().items() if key != "excitation"}
-    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
-    for key, tensor in sorted(model.encoder.state_dict().items()):
-        digest.update(key.encode() + tensor.half().cpu().numpy().astype("<f2").tobytes())
-    return digest.digest()[:8]
-
-
-def load(name: str | Path = DEFAULT) -> Any:
+@overload
+def load(name: Literal["speech-24k"] = "speech-24k") -> AudioCodec: ...
+@overload
+def load(name: Literal["visual"]) -> VisualCodec: ...
+@overload
+def load(name: str | Path) -> AudioCodec | VisualCodec: ...
+def load(name: str | Path = DEFAULT) -> AudioCodec | VisualCodec:
     """Open a shipped model by name, or a model file by path.
 
     Returns:
-        a `fsqcodec.Codec` for sound, a `fsqcodec.VisualCodec` for pictures.
+        a `fsqcodec.AudioCodec` for sound, a `fsqcodec.VisualCodec` for pictures and video.
 
     Raises:
         ModelError: no such model, its file is damaged, or it is not finished.
     """
+    codec: AudioCodec | VisualCodec = _codec(name, read_metadata(find_model(name)).get("kind", "audio"))
+    return codec
+
+
+def load_audio(name: str | Path = DEFAULT) -> NeuralAudioCodec:
+    """Open a model for sound, as `load` does.
+
+    Raises:
+        ModelError: no such model, its file is damaged or not finished, or it is for pictures.
+    """
+    return cast(NeuralAudioCodec, _codec(name, "audio"))
+
+
+def load_visual(name: str | Path = "visual") -> NeuralVisualCodec:
+    """Open a model for pictures and video, as `load` does.
+
+    Raises:
+        ModelError: no such model, its file is damaged or not finished, or it is for sound.
+    """
+    return cast(NeuralVisualCodec, _codec(name, "visual"))
+
+
+def _codec(name: str | Path, kind: str) -> Any:
     path = find_model(name)
-    metadata = read_metadata(path)
-    if metadata.get("kind") == "visual":
-        visual, visual_prior = load_visual(path)
-        if visual_prior is None:
-            raise ModelError(f"{path}: has no prior yet; let `fsqcodec train` finish it")
-        return VisualCodec(path.stem, visual, visual_prior, token_hash(visual), metadata)
-    model, tables, prior = load_model(path)
-    if tables is None:
-        raise ModelError(f"{path}: has no frequency tables; take a model that `fsqcodec train` wrote")
-    return Codec(path.stem, model, tables, token_hash(model), metadata, prior)
+    weights = _weights(path, kind)
+    try:
+        return weights.codec(path.stem, token_hash(weights.model), read_metadata(path))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None

@@ -35,11 +35,11 @@ def speed(clips: Clips, model: Model = DEFAULT_MODEL, seconds: float = 30.0, as_
     import torch
     from fsqcodec.audio.chunked import StreamDecoder, StreamEncoder
 
-    from .common import load_codec
+    from .common import load_audio
 
-    codec = load_codec(model)
+    codec = load_audio(model)
     audio = _clip(clips, codec.sample_rate, seconds)
-    encoder, decoder = StreamEncoder(codec.model), StreamDecoder(codec.model)
+    encoder, decoder = StreamEncoder(codec.networks), StreamDecoder(codec.networks)
 
     def ours() -> tuple[float, float]:
         encoder.reset()
@@ -106,17 +106,18 @@ def bits(clips: Clips, model: Model = DEFAULT_MODEL, kbps: float = 6.0, as_json:
     """Bytes of header, packets and layers at a bitrate, and what the range coder loses against the ideal."""
     import io
 
-    from fsqcodec.audio.packets import code_lengths
-    from fsqcodec.bitstream.reader import Reader, survey
+    from fsqcodec.audio.rate_control import code_lengths
+    from fsqcodec.bitstream.reader import Reader
+    from fsqcodec.bitstream.stats import file_stats
 
-    from .common import load_codec
+    from .common import load_audio
 
-    codec = load_codec(model)
+    codec = load_audio(model)
     rows = []
     for file in _files(clips):
         data = codec.to_bytes(codec.limit(_encode(codec, file), kbps=kbps))
-        found = survey(Reader(io.BytesIO(data), str(file)))
-        packets = codec.from_bytes(data).split(codec.packet_frames())
+        found = file_stats(Reader(io.BytesIO(data), str(file)))
+        packets = codec.from_bytes(data).split(codec.bitstream.packet_frames())
         ideal = sum(code_lengths(codec.coder, packet).sum() for packet in packets) / 8
         row = {"clip": file.name, "seconds": found.seconds, "bytes": found.total, "kbps": found.kbps(),
                "stages": found.header.stages, "overhead_%": 100 * found.overhead / found.total,
@@ -135,12 +136,12 @@ def prior(
     `--minutes`; the live row decodes packet after packet as they would arrive.
     """
     import torch
+    from fsqcodec.train.evaluation.benchmarks.prior import by_packet, by_rate, decoding_speed
 
-    from .common import load_codec
-    from .prior_figures import by_packet, by_rate, decoding_speed
+    from .common import load_audio
 
     torch.set_num_threads(1)
-    codec = load_codec(model)
+    codec = load_audio(model)
     if codec.prior is None:
         raise typer.BadParameter(f"{model} has no learned prior")
     encoded = [_encode(codec, file) for file in _files(clips)]
@@ -155,9 +156,9 @@ def stages(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) ->
     """How each stage uses its codes: utilisation, perplexity, entropy in bits against log2 of the codes."""
     import torch
 
-    from .common import load_codec
+    from .common import load_audio
 
-    codec = load_codec(model)
+    codec = load_audio(model)
     tokens = [torch.from_numpy(_encode(codec, file).tokens[0].astype("int64")).T for file in _files(clips)]
     rows = [
         {"stage": i + 1, "codes": use.size, "utilisation": use.utilisation, "perplexity": use.perplexity,
@@ -176,11 +177,11 @@ def loss(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """PESQ-WB and ViSQOL of live packets at 1 to 20 % loss, single and in bursts of three: made up, as silence, and Opus'."""
-    from fsqcodec.train.evaluation.loss import measure
+    from fsqcodec.train.evaluation.packet_loss import measure
 
-    from .common import load_codec
+    from .common import load_audio
 
-    codec = load_codec(model)
+    codec = load_audio(model)
     frames = round(packet * codec.frame_rate / 1000)
     signals = [_clip(str(file), codec.sample_rate) for file in _files(clips)]
     rows = []
@@ -194,11 +195,11 @@ def loss(
 @app.command()
 def gaps(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """How far what is heard after gaps of 200 ms is off, in dB below the sound: the mean of all gaps, and the worst."""
-    from fsqcodec.train.evaluation.loss import recovery
+    from fsqcodec.train.evaluation.packet_loss import recovery
 
-    from .common import load_codec
+    from .common import load_audio
 
-    codec = load_codec(model)
+    codec = load_audio(model)
     found = [row for file in _files(clips) for row in recovery(codec, _clip(str(file), codec.sample_rate))]
     if not found:
         raise FSQCodecError(f"{clips}: no gap fits; give sound of two seconds or more")
@@ -210,8 +211,9 @@ def gaps(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> N
 @app.command()
 def live(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """Time of live packets on one thread, by torch and by onnxruntime, one stream and each of a batch of 16."""
+    from fsqcodec.train.evaluation.benchmarks.live import packet_times
+
     from .common import load_live
-    from .live_figures import packet_times
 
     rows = []
     for engine in ("torch", "onnx"):
@@ -229,11 +231,11 @@ def keys(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> N
     Of each clip by itself, and then, with a bitrate asked for, of all of them one after the other.
     """
     import numpy as np
+    from fsqcodec.train.evaluation.benchmarks.live import key_bitrates, paced_bitrates
 
-    from .common import load_codec
-    from .live_figures import key_bitrates, paced_bitrates
+    from .common import load_audio
 
-    codec = load_codec(model)
+    codec = load_audio(model)
     signals = [_clip(str(file), codec.sample_rate) for file in _files(clips)]
     lengths = (20, 40, 100)
     _show("Live packets, kbit/s", [key_bitrates(codec, signals, ms) for ms in lengths], as_json)
@@ -254,9 +256,9 @@ def pictures(
 
     from fsqcodec.media.video_reader import FrameReader
 
-    from .common import load_codec
+    from .common import load_visual
 
-    codec, rows = load_codec(model), []
+    codec, rows = load_visual(model), []
     for file in _files(clips):
         with FrameReader(file) as reader:
             frames = [frame for frame, _ in zip(reader, range(32), strict=False)]
@@ -277,7 +279,7 @@ def pictures(
 
 
 def _files(clips: str) -> list[Path]:
-    from fsqcodec.train.items import list_media
+    from fsqcodec.train.data.manifest import list_media
 
     return list_media(clips)
 

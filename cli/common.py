@@ -12,12 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from fsqcodec.errors import FSQCodecError, MediaError
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from fsqcodec.audio.codec import NeuralAudioCodec
+    from fsqcodec.visual.codec import NeuralVisualCodec
 
 console = Console(stderr=True, highlight=False)
 
@@ -286,23 +290,40 @@ class WorkBar:
             self._bars.update(self._bar, speed=text)
 
 
+def say(quiet: bool) -> Callable[[str], None]:
+    """Tells people a line, unless they want none."""
+    if quiet:
+        return lambda _: None
+    return lambda line: console.print(line, soft_wrap=True, markup=False)
+
+
 @cache
-def load_codec(name: str) -> Any:
-    """A model, opened once a process and run by one thread: files are coded in parallel by --jobs, a process each."""
+def load_audio(name: str) -> NeuralAudioCodec:
+    """A model for sound, opened once a process and run by one thread: files are coded in parallel by --jobs, a process each."""
     import torch
-    from fsqcodec import load
+    from fsqcodec import load_audio
 
     torch.set_num_threads(1)
-    return load(name)
+    return load_audio(name)
 
 
 @cache
-def load_live(name: str, engine: str) -> Any:
+def load_visual(name: str) -> NeuralVisualCodec:
+    """A model for pictures, as `load_audio` opens one for sound."""
+    import torch
+    from fsqcodec import load_visual
+
+    torch.set_num_threads(1)
+    return load_visual(name)
+
+
+@cache
+def load_live(name: str, engine: str) -> NeuralAudioCodec:
     """A model for live sound, with its networks run by `torch` or `onnx`."""
     if engine not in ("torch", "onnx"):
         raise typer.BadParameter(f"{engine!r} is not torch or onnx", param_hint="--engine")
     if engine == "torch":
-        return load_codec(name)
+        return load_audio(name)
     from fsqcodec.export.onnx import with_onnx
 
-    return with_onnx(load_codec(name))
+    return with_onnx(load_audio(name))

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .common import DEFAULT_MODEL, Model, Quiet, console, load_codec
+from .common import DEFAULT_MODEL, Model, Quiet, console, load_audio
 
 app = typer.Typer(
     help="Turn whole corpora into WebDataset shards of tokens, and back. Under `torchrun` or `accelerate launch` the processes share the work.",
@@ -44,9 +44,9 @@ def tokenize(
 
     torchrun --nproc_per_node 2 -m fsqcodec.cli.main corpus tokenize 'raw/*.tar' --out shards/
     """
-    from fsqcodec.train import corpus
+    from fsqcodec.train.data import token_shards as corpus
 
-    codec = load_codec(model)
+    codec = load_audio(model)
     units = corpus.plan(sources, per_shard)
     count = sum(map(len, units))
     unreadable, written = [], 0
@@ -75,10 +75,10 @@ def decode(
 
     fsqcodec corpus decode shards/ --out back/ --suffix .flac
     """
-    from fsqcodec.train import corpus
+    from fsqcodec.train.data import token_shards as corpus
 
     with _progress(None, quiet) as step:
-        written = corpus.decode(load_codec(model), shards, out, suffix, step)
+        written = corpus.decode(load_audio(model), shards, out, suffix, step)
     if not quiet:
         console.print(f"{out}: {written} files written", markup=False)
 
@@ -95,9 +95,9 @@ def stats(
 
     fsqcodec corpus stats shards/
     """
-    from fsqcodec.train import corpus
+    from fsqcodec.train.data import token_shards as corpus
 
-    found = corpus.statistics(load_codec(model), shards)
+    found = corpus.statistics(load_audio(model), shards)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return

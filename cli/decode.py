@@ -1,9 +1,12 @@
-"""`fsqcodec decode`: `.fsq` files to audio files."""
+"""`fsqcodec decode`: `.fsq` files to media files."""
 
 from __future__ import annotations
 
+import io
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,15 +22,17 @@ from .common import (
     Quiet,
     Task,
     Verbose,
-    console,
-    load_codec,
+    load_audio,
+    load_visual,
     open_source,
     open_target,
     plan,
-    read_whole,
     run,
+    say,
 )
-from .pictures import decode_pictures
+
+if TYPE_CHECKING:
+    from fsqcodec.progress import Progress
 
 
 def decode(
@@ -75,73 +80,69 @@ def decode(
         )
     suffix = to if to.startswith(".") else f".{to}"
     tasks = plan(inputs, out_dir, suffix, lambda file: file.suffix == ".fsq")
-    options = {"model": model, "picture_model": picture_model, "kbps": kbps, "start": start, "duration": duration, "keep_going": keep_going, "sample_format": sample_format,
-               "overwrite": overwrite, "quiet": quiet}  # fmt: skip
-    run(tasks, decode_file, options, jobs, quiet, verbose)
+    wanted = Wanted(model, picture_model, kbps, start, duration, keep_going, sample_format)
+    run(tasks, decode_file, {"wanted": wanted, "overwrite": overwrite, "quiet": quiet}, jobs, quiet, verbose)
 
 
-def decode_file(
-    task: Task, progress: Any, model: str, picture_model: str, kbps: float | None, start: float, duration: float | None,
-    keep_going: bool, sample_format: str, overwrite: bool, quiet: bool,
-) -> str:  # fmt: skip
-    """Decode one file; returns a line that says what came of it."""
-    from fsqcodec.bitstream.reader import Reader, survey
-    from fsqcodec.media.audio import AudioFacts, AudioWriter
+@dataclass(frozen=True)
+class Wanted:
+    """What `fsqcodec decode` was asked for."""
+
+    model: str
+    picture_model: str
+    kbps: float | None
+    start: float
+    duration: float | None
+    keep_going: bool
+    sample_format: str
+
+
+def decode_file(task: Task, progress: Progress | None, wanted: Wanted, overwrite: bool, quiet: bool) -> str:
+    """Decode one file; a line that says what came of it."""
+    from fsqcodec.bitstream.reader import Reader
+    from fsqcodec.files import audio, truncate, video
+    from fsqcodec.files.span import Span
     from fsqcodec.visual.header import VisualHeader
 
     name = "standard input" if task.source == "-" else task.source
-    stages = None
-    with open_target(task.target, overwrite) as target, open_source(task.source) as file:
-        if kbps is not None:
-            file = read_whole(task.source) if task.source == "-" else file
-            found = survey(Reader(file, name, keep_going))
-            layers = found.layers_within(kbps) - isinstance(found.header, VisualHeader)
-            stages = max(1, layers) * found.header.stages_per_layer
-            file.seek(0)
-        reader = Reader(file, name, keep_going)
+    suffix = "" if task.target == "-" else Path(task.target).suffix.lower()
+    span, label = Span(wanted.start, wanted.duration), Path(task.source).name
+    with ExitStack() as opened:
+        target = opened.enter_context(open_target(task.target, overwrite))
+        file = opened.enter_context(open_source(task.source))
+        stages = None
+        if wanted.kbps is not None:
+            file = file if file.seekable() else io.BytesIO(file.read())
+            stages = truncate.within(file, name, wanted.kbps, wanted.keep_going).stages
+        reader = Reader(file, name, wanted.keep_going)
         if isinstance(reader.header, VisualHeader):
-            return decode_pictures(
-                task, progress, reader, target, picture_model, model, stages, start, duration, quiet
+            sound_file = None
+            if task.source != "-":
+                sound_file = opened.enter_context(open_source(task.source))
+            made = video.decode(
+                load_visual(wanted.picture_model),
+                reader,
+                target,
+                suffix,
+                load_audio=lambda: load_audio(wanted.model),
+                sound_file=sound_file,
+                stages=stages,
+                span=span,
+                label=label,
+                progress=progress,
+                notify=say(quiet),
             )
-        codec = load_codec(model)
-        header = codec.check(reader)
-        suffix = ".wav" if task.target == "-" else Path(task.target).suffix.lower()
-        facts = AudioFacts(header.sample_rate, header.channels, header.tags)
-        writer = AudioWriter(target, suffix, facts, sample_format)
-        rate = header.sample_rate
-        begin = round(start * rate)
-        known = header.samples is not None
-        end = min(header.samples if header.samples is not None else 1 << 62,
-                  1 << 62 if duration is None else begin + round(duration * rate))  # fmt: skip
-        if known and begin >= end and (start or duration is not None):
-            raise reader.error(
-                0,
-                f"nothing between {start:g} s and the end",
-                f"it lasts {(header.samples or 0) / rate:.2f} s",
+        else:
+            made = audio.decode(
+                load_audio(wanted.model),
+                reader,
+                target,
+                suffix or ".wav",
+                stages=stages,
+                span=span,
+                sample_format=wanted.sample_format,
+                label=label,
+                progress=progress,
+                notify=say(quiet),
             )
-        if progress:
-            progress.start(Path(task.source).name, (end - begin) / rate if known else duration)
-        first = reader.seek(int(start * codec.frame_rate)) if begin else 0
-        at = codec.sample_of(first, rate)
-        for block in codec.decode_blocks(
-            codec.read_packets(reader, stages, keep_going), header, stages, first
-        ):
-            part = block[:, max(0, begin - at) : max(0, end - at)]
-            at += block.shape[1]
-            writer.write(part)
-            if progress:
-                progress.advance(part.shape[1] / rate)
-            if at >= end:
-                break
-        if known and at < end:
-            missing = f"{(end - at) / rate:.2f} s"
-            if not keep_going:
-                raise reader.error(
-                    reader.position, f"the file ends {missing} early", "--keep-going decodes what is there"
-                )
-            if not quiet:
-                console.print(f"{name}: {missing} at the end are lost", markup=False)
-        writer.close()
-    if reader.lost and not quiet:
-        console.print(f"{name}: {reader.lost} damaged bytes were skipped", markup=False)
-    return f"{task.source} → {task.target}: {(min(at, end) - begin) / rate:.1f} s"
+    return f"{task.source} → {task.target}: {made}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
-from fsqcodec.bitstream.container import PACKET_SECONDS
+from fsqcodec.bitstream.writer import PACKET_SECONDS
 
 from .common import (
     DEFAULT_MODEL,
@@ -19,13 +20,17 @@ from .common import (
     Quiet,
     Task,
     Verbose,
-    load_codec,
+    load_audio,
+    load_visual,
     open_source,
     open_target,
     plan,
     run,
+    say,
 )
-from .pictures import PICTURES, VIDEO, encode_pictures, looks_like_pictures
+
+if TYPE_CHECKING:
+    from fsqcodec.progress import Progress
 
 
 def encode(
@@ -39,7 +44,7 @@ def encode(
         typer.Option(min=1, max=8, help="Of pictures and video, 1 (smallest) to 8. 5 when left out."),
     ] = None,
     bpp: Annotated[
-        float | None, typer.Option(min=0.01, help="Bits a picture element, at most, for pictures and video.")
+        float | None, typer.Option(min=0.01, help="Bits a pixel, at most, for pictures and video.")
     ] = None,
     audio: Annotated[
         str, typer.Option(help="A video's sound: speech (coded like speech), copy (bit for bit) or none.")
@@ -90,35 +95,72 @@ def encode(
         raise typer.BadParameter(f"{effort!r} is not auto or a number of steps", param_hint="--effort")
     if kbps is not None and bpp is not None:
         raise typer.BadParameter("give --kbps or --bpp, not both")
+    from fsqcodec.files.inputs import PICTURES, VIDEO
     from fsqcodec.media.audio import SOUND
 
     tasks = plan(inputs, out_dir, ".fsq", lambda file: file.suffix.lower() in SOUND | PICTURES | VIDEO)
+    steps = None if effort == "auto" else int(effort)
     # A bitrate asks for the best quality that fits; a quality beside it is where the search begins.
-    both = {"kbps": kbps, "effort": None if effort == "auto" else int(effort), "overwrite": overwrite}
-    sound = {"model": model, "packet": packet, "prior": prior, **both}
-    pictures = {"model": picture_model, "quality": quality or 5, "bpp": bpp, "audio": audio, "audio_model": model,
-                "quiet": quiet, **both}  # fmt: skip
-    run(tasks, encode_any, {"sound": sound, "pictures": pictures}, jobs, quiet, verbose)
+    wanted = Wanted(model, picture_model, kbps, quality or 5, bpp, audio, packet, steps, prior == "learned")
+    run(tasks, encode_file, {"wanted": wanted, "overwrite": overwrite, "quiet": quiet}, jobs, quiet, verbose)
 
 
-def encode_any(task: Task, progress: Any, sound: dict[str, Any], pictures: dict[str, Any]) -> str:
-    """Encode one file of sound or of pictures, as its contents say."""
-    if looks_like_pictures(task.source):
-        return encode_pictures(task, progress, **pictures)
-    return encode_file(task, progress, **sound)
+@dataclass(frozen=True)
+class Wanted:
+    """What `fsqcodec encode` was asked for."""
+
+    model: str
+    picture_model: str
+    kbps: float | None
+    quality: int
+    bpp: float | None
+    audio: str
+    packet_seconds: float
+    effort: int | None
+    learned: bool
 
 
-def encode_file(
-    task: Task, progress: Any, model: str, kbps: float | None, packet: float, effort: int | None, prior: str, overwrite: bool
-) -> str:  # fmt: skip
-    """Encode one file; returns a line that says what came of it."""
+def encode_file(task: Task, progress: Progress | None, wanted: Wanted, overwrite: bool, quiet: bool) -> str:
+    """Encode one file of sound or of pictures, as its contents say; a line that says what came of it."""
+    from fsqcodec.files.inputs import looks_like_pictures
+
+    code = _pictures if looks_like_pictures(task.source) else _sound
     with open_target(task.target, overwrite) as target:
-        codec = load_codec(model)
-        codec = codec.without_prior() if prior == "none" else codec
-        with open_source(task.source) as file:
-            encoded = codec.encode_media(
-                file, task.source, kbps=kbps, packet_seconds=packet, effort=effort, watch=progress
-            )
-        size = codec.write(encoded, target, packet)
-    rate = f", {size * 8 / 1000 / encoded.seconds:.2f} kbit/s" if encoded.seconds else ""
-    return f"{task.source} → {task.target}: {encoded.seconds:.1f} s, {encoded.tokens.shape[1]} stages{rate}"
+        return f"{task.source} → {task.target}: {code(task, target, progress, wanted, quiet)}"
+
+
+def _sound(task: Task, target: IO[bytes], progress: Progress | None, wanted: Wanted, quiet: bool) -> str:
+    from fsqcodec.files import audio
+
+    codec = load_audio(wanted.model)
+    with open_source(task.source) as source:
+        return audio.encode(
+            codec if wanted.learned else codec.without_prior(),
+            source,
+            task.source,
+            target,
+            kbps=wanted.kbps,
+            packet_seconds=wanted.packet_seconds,
+            effort=wanted.effort,
+            progress=progress,
+        )
+
+
+def _pictures(task: Task, target: IO[bytes], progress: Progress | None, wanted: Wanted, quiet: bool) -> str:
+    from fsqcodec.files import inputs, video
+
+    with inputs.on_disk(task.source) as path:
+        return video.encode(
+            load_visual(wanted.picture_model),
+            path,
+            task.source,
+            target,
+            load_audio=lambda: load_audio(wanted.model),
+            quality=wanted.quality,
+            kbps=wanted.kbps,
+            bpp=wanted.bpp,
+            audio=wanted.audio,
+            effort=wanted.effort,
+            progress=progress,
+            notify=say(quiet),
+        )

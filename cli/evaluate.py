@@ -75,12 +75,12 @@ def evaluate(
     from fsqcodec.checkpoints import find_model, read_metadata
     from fsqcodec.errors import ConfigError
     from fsqcodec.media.video_reader import has_pictures
+    from fsqcodec.train.data.manifest import list_media
+    from fsqcodec.train.data.visual import is_development
+    from fsqcodec.train.evaluation.aggregate import to_csv, to_markdown
+    from fsqcodec.train.evaluation.clips import KINDS
     from fsqcodec.train.evaluation.codecs import LADDERS, model_and_effort, peers_of
-    from fsqcodec.train.evaluation.media import KINDS
     from fsqcodec.train.evaluation.runner import plan, run
-    from fsqcodec.train.evaluation.summary import to_csv, to_markdown
-    from fsqcodec.train.items import list_media
-    from fsqcodec.train.visual_data import is_development
 
     from .pictures import PICTURES
 
@@ -144,8 +144,8 @@ def mix(
     fsqcodec eval mix clips/ --behind music/ --snr 10 --out mixed/ && fsqcodec eval mixed/
     """
     from fsqcodec.media.audio import AudioFacts, AudioWriter
-    from fsqcodec.train.evaluation.mix import mix as mixed
-    from fsqcodec.train.items import list_media
+    from fsqcodec.train.data.manifest import list_media
+    from fsqcodec.train.evaluation.noise_mix import mix as mixed
 
     found = [file for place in clips for file in list_media(place)]
     others = list_media(behind) if behind else []
@@ -171,8 +171,8 @@ def compare(
 ) -> None:
     """Compare results clip by clip; exit code 1 when a measure got worse by more than chance and tolerance."""
     from fsqcodec.errors import FSQCodecError
+    from fsqcodec.train.evaluation.aggregate import compare as paired
     from fsqcodec.train.evaluation.runner import load_results
-    from fsqcodec.train.evaluation.summary import compare as paired
 
     rows = paired(load_results(before), load_results(after))
     if not rows:
@@ -208,7 +208,7 @@ def quantizers(
     fsqcodec eval quantizers '../shared/data/speech/train/fillets*' '../shared/data/speech/dev/*.flac'
     """
     from fsqcodec.train.evaluation.plots import save
-    from fsqcodec.train.evaluation.quantizers import BITS, NAMES, study, to_markdown
+    from fsqcodec.train.evaluation.quantizer_study import BITS, NAMES, study, to_markdown
 
     rows: list[dict[str, Any]] = []
     with file_progress(len(BITS) * len(NAMES), quiet) as (advance, _):
@@ -234,7 +234,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _show(results: dict[str, Any]) -> None:
-    from fsqcodec.train.evaluation.summary import COSTS, RATE_UNITS, costs, differences, means
+    from fsqcodec.train.evaluation.aggregate import COSTS, RATE_UNITS, costs, differences, means
 
     rows = means(results)
     for kind in dict.fromkeys(row["kind"] for row in rows):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import console, load_codec
+from .common import console, load_audio
 
 
 def export(
@@ -25,7 +25,7 @@ def export(
     from fsqcodec.export.onnx import PARTS
     from fsqcodec.export.onnx import export as write
 
-    write(load_codec(model).model, folder)
+    write(load_audio(model).model, folder)
     for part in PARTS:
         place = folder / f"{part}.onnx"
         console.print(f"{place}: {place.stat().st_size / 1e6:.1f} MB", markup=False)

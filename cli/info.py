@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .common import DEFAULT_PICTURE_MODEL, PictureModel, load_codec, open_source
+from .common import DEFAULT_PICTURE_MODEL, PictureModel, load_visual, open_source
 
 
 def info(
@@ -56,44 +56,39 @@ def info(
 
 def describe(name: str, keep_going: bool = False) -> dict[str, Any]:
     """Facts of one file, ready for JSON."""
-    from fsqcodec.bitstream.reader import Reader, survey
-    from fsqcodec.visual.header import VisualHeader
+    from fsqcodec.bitstream.reader import Reader
+    from fsqcodec.bitstream.stats import file_stats
 
     with open_source(name) as file:
         reader = Reader(file, "standard input" if name == "-" else name, keep_going)
-        found = survey(reader)
-    header = found.header
-    seen = isinstance(header, VisualHeader)
-    layers, so_far = [], found.overhead + found.sound
-    for i, size in enumerate(found.layers):
+        stats = file_stats(reader)
+    header = stats.header
+    layers, so_far = [], stats.overhead + stats.sound
+    for number, size in enumerate(stats.layers):
         so_far += size
-        first = (i - seen) * header.stages_per_layer
-        last = min(header.stages, first + header.stages_per_layer)
-        layers.append({"stages": [first + 1, last] if i >= seen else [0, 0], "bytes": size,
-                       "kbps": round(found.kbps(size), 4), "kbps_so_far": round(found.kbps(so_far), 4)})  # fmt: skip
-    fact = {
-        "file": name, "model": header.model, "model_hash": header.model_hash.hex(),
-        "table_hash": header.table_hash.hex(), "seconds": found.seconds, "stages": header.stages,
-        "packets": found.packets, "bytes": found.total, "overhead_bytes": found.overhead, "kbps": found.kbps(),
-        "complete": found.complete, "damaged_bytes": reader.lost, "tags": header.tags,
-    }  # fmt: skip
-    if isinstance(header, VisualHeader):
-        sound = header.audio.model if header.audio else header.carried["codec"] if header.carried else None
-        elements = header.width * header.height * max(1, found.frames)
-        fact |= {
-            "kind": "picture" if header.still else "video", "width": header.width, "height": header.height,
-            "frames": found.frames, "frames_per_second": float(header.frame_rate), "tick": str(header.tick),
-            "bits_per_pixel": 8 * (found.total - found.sound) / elements, "sound": sound, "sound_bytes": found.sound,
-            "transparent": header.transparent, "packet_frames": header.packet_frames,
-        }  # fmt: skip
-    else:
-        fact |= {
-            "kind": "sound", "streams": header.channels, "mid_side": header.mid_side,
-            "sample_rate": header.sample_rate, "samples": header.samples,
-            "frames_per_second": header.frame_rate / header.frame_samples,
-            "packet_seconds": header.span(header.packet_frames), "frames_without_the_last_stage": found.tails,
-        }  # fmt: skip
-    return fact | {"layers": layers}
+        layer = {
+            "stages": list(header.stage_range(number)),
+            "bytes": size,
+            "kbps": round(stats.kbps(size), 4),
+            "kbps_so_far": round(stats.kbps(so_far), 4),
+        }
+        layers.append(layer)
+    facts = {
+        "file": name,
+        "model": header.model,
+        "model_hash": header.model_hash.hex(),
+        "table_hash": header.table_hash.hex(),
+        "seconds": stats.seconds,
+        "stages": header.stages,
+        "packets": stats.packets,
+        "bytes": stats.total,
+        "overhead_bytes": stats.overhead,
+        "kbps": stats.kbps(),
+        "complete": stats.complete,
+        "damaged_bytes": reader.lost,
+        "tags": header.tags,
+    }
+    return facts | header.facts(stats) | {"layers": layers}
 
 
 def frame_bits(name: str, picture_model: str) -> list[int]:
@@ -108,7 +103,7 @@ def frame_bits(name: str, picture_model: str) -> list[int]:
 
     if name == "-":
         raise MediaError("standard input: --frames reads a file twice; name one")
-    codec = load_codec(picture_model)
+    codec = load_visual(picture_model)
     with open_source(name) as file:
         reader = Reader(file, name)
         header = codec.check(reader)

@@ -13,11 +13,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .common import DEFAULT_MODEL, Engine, Loss, Model, console, load_live
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from fsqcodec import AudioCodec, LiveDecoder, LiveEncoder
 
 _FRAMES = 2
 """Latent frames in a packet: 40 ms."""
@@ -72,8 +76,8 @@ class _Guest:
     """Somebody in the room."""
 
     number: int
-    sender: Any
-    receiver: Any
+    sender: LiveEncoder
+    receiver: LiveDecoder
     echo: bool
     began: float = field(default_factory=time.monotonic)
     arrived: float = 0.0
@@ -93,7 +97,7 @@ def _offer(queue: asyncio.Queue[bytes], message: bytes) -> None:
     queue.put_nowait(message)
 
 
-def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
+def application(codec: AudioCodec, loss: float = 0.0, most: int = 8) -> web.Application:
     """The web application of a room, for `aiohttp.web`.
 
     Args:
@@ -103,15 +107,14 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
     """
     import numpy as np
     from aiohttp import WSMsgType, web
-    from fsqcodec import Decoder, Encoder
+    from fsqcodec import LiveDecoder, LiveEncoder
 
-    block = _FRAMES * codec.model.config.frame
+    block = _FRAMES * codec.networks.frame
     guests: dict[int, _Guest] = {}
     worker, chance = ThreadPoolExecutor(1), random.Random(0)
-    for packet in Encoder(codec, _FRAMES).push(
-        np.zeros(block, np.float32)
-    ):  # the loops are compiled before anybody comes
-        Decoder(codec).push(packet)
+    # The loops are compiled before anybody comes.
+    for packet in LiveEncoder(codec, _FRAMES).push(np.zeros(block, np.float32)):
+        LiveDecoder(codec).push(packet)
     page = (Path(__file__).parent / "room.html").read_text(encoding="utf-8")
 
     def through(guest: _Guest, data: bytes) -> bytes:
@@ -125,7 +128,7 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
         heard = np.clip(np.rint(np.concatenate(out) * 32768), -32768, 32767)
         return bytes([guest.number]) + heard.astype("<i2").tobytes()
 
-    async def listen(guest: _Guest, socket: Any) -> None:
+    async def listen(guest: _Guest, socket: web.WebSocketResponse) -> None:
         while True:
             await socket.send_bytes(await guest.heard.get())
 
@@ -138,14 +141,13 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
                 if other is not guest or guest.echo:
                     _offer(other.heard, heard)
 
-    async def talk(request: Any) -> Any:
+    async def talk(request: web.Request) -> web.WebSocketResponse:
         free = set(range(most)) - set(guests)
         if not free:
             raise web.HTTPServiceUnavailable(text="the room is full")
         number = min(free)
-        guests[number] = guest = _Guest(
-            number, Encoder(codec, _FRAMES), Decoder(codec), "echo" in request.query
-        )
+        sender, receiver = LiveEncoder(codec, _FRAMES), LiveDecoder(codec)
+        guests[number] = guest = _Guest(number, sender, receiver, "echo" in request.query)
         socket = web.WebSocketResponse(max_msg_size=4 * block, heartbeat=20)
         try:
             await socket.prepare(request)
@@ -169,10 +171,10 @@ def application(codec: Any, loss: float = 0.0, most: int = 8) -> Any:
             del guests[number]
             if guest.arrived:
                 kbps = guest.sent * 8 / 1000 / guest.arrived
-                console.print(f"guest {number}: {guest.arrived:.1f} s, {kbps:.2f} kbit/s with heads")
+                console.print(f"guest {number}: {guest.arrived:.1f} s, {kbps:.2f} kbit/s with headers")
         return socket
 
-    async def show(_: Any) -> Any:
+    async def show(_: web.Request) -> web.Response:
         facts = {"{{rate}}": codec.sample_rate, "{{block}}": block, "{{model}}": codec.name}
         text = page
         for name, value in facts.items():

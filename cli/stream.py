@@ -7,18 +7,29 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .common import DEFAULT_MODEL, Engine, Loss, Model, Overwrite, console, load_live, open_target
 
+if TYPE_CHECKING:
+    import numpy as np
+    from fsqcodec import LiveDecoder, LiveEncoder
+    from numpy.typing import NDArray
+
+    Samples = NDArray[np.float32]
+
 _DEVICES = frozenset({"alsa", "pulse", "oss", "sndio", "jack", "avfoundation", "dshow", "lavfi"})
 """FFmpeg's kinds of input devices that may precede a microphone's name, and its generator of test sounds."""
 _LARGEST = 2048
 """Bytes of a datagram at most; packets of live sound are far smaller."""
+_BREATH = 0.0005
+"""Seconds between datagrams that are sent as fast as possible: the system's buffer is short."""
 
 
 def stream(
@@ -34,17 +45,24 @@ def stream(
     ] = 40,
     kbps: Annotated[
         float | None,
-        typer.Option(min=0.5, help="Bitrate on average, heads included; all stages when left out."),
+        typer.Option(min=0.5, help="Bitrate on average, headers included; all stages when left out."),
     ] = None,
     loss: Loss = 0.0,
-    key_every: Annotated[
+    independent_every: Annotated[
         int,
         typer.Option(
+            "--independent-every",
+            "--key-every",
             min=1,
             help="Packets from one that decodes by itself to the next; the receiver asks for one if it must.",
         ),
     ] = 1,
-    patience: Annotated[int, typer.Option(min=0, max=20, help="Packets that the receiver waits for.")] = 0,
+    jitter_buffer: Annotated[
+        int,
+        typer.Option(
+            "--jitter-buffer", "--patience", min=0, max=20, help="Packets that the receiver waits for."
+        ),
+    ] = 0,
     duration: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds to send; to the end, or Ctrl-C, when left out.")
     ] = None,
@@ -60,87 +78,122 @@ def stream(
 
     fsqcodec stream talk.wav heard.wav --loss 5 --packet 20
 
-    fsqcodec stream talk.wav heard.wav --key-every 250
+    fsqcodec stream talk.wav heard.wav --independent-every 250
 
     fsqcodec stream alsa:default heard.wav --duration 10 --engine onnx
     """
-    import numpy as np
-    from fsqcodec import Decoder, Encoder
+    from fsqcodec import LiveDecoder, LiveEncoder
     from fsqcodec.media.audio import AudioFacts, AudioReader, AudioWriter
 
     codec = load_live(model, engine)
+    networks, rate = codec.networks, codec.sample_rate
     frames = max(1, round(packet * codec.frame_rate / 1000))
-    sender, receiver = Encoder(codec, frames, key_every=key_every, kbps=kbps), Decoder(codec, patience)
+    sender = LiveEncoder(codec, frames, independent_every=independent_every, kbps=kbps)
+    receiver = LiveDecoder(codec, jitter_buffer)
     kind, _, device = source.partition(":")
     live = kind in _DEVICES and not Path(source).exists()
-    reader = AudioReader(device if live else source, codec.sample_rate, source, kind if live else None)
-    most = None if duration is None else round(duration * codec.sample_rate)
-    inbox = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    inbox.bind(("127.0.0.1", 0))
-    inbox.settimeout(2.0)
-    done, stopped, compute, sent, spoken = threading.Event(), threading.Event(), [], [0, 0], [0]
-
-    def send() -> None:
-        outbox, chance = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), random.Random(seed)
-        step, begin = frames * codec.model.config.frame, time.perf_counter()
-        for number, part in enumerate(itertools.chain(_parts(reader, step, most, stopped), [None])):
-            if not (fast or live):
-                time.sleep(max(0.0, begin + (number + 1) * step / codec.sample_rate - time.perf_counter()))
-            now = time.perf_counter()
-            packets = sender.flush() if part is None else sender.push(part)
-            compute.append(time.perf_counter() - now)
-            spoken[0] += 0 if part is None else len(part)
-            for data in packets:
-                sent[0], sent[1] = sent[0] + 1, sent[1] + len(data)
-                if chance.random() * 100 >= loss or sent[0] == 1:
-                    outbox.sendto(data, inbox.getsockname())
-                    if fast:
-                        time.sleep(0.0005)  # the system's buffer is short
-        outbox.close()
-        reader.close()
-        done.set()
-
-    thread = threading.Thread(target=send, daemon=True)
-    heard: list[Any] = [np.zeros(0, np.float32)]
-    decoding = []
-    thread.start()
-    while True:
-        if done.is_set():
-            inbox.settimeout(0.2)
-        try:
-            data = inbox.recv(_LARGEST)
-        except TimeoutError:
-            if done.is_set():
-                break
-            continue
-        except KeyboardInterrupt:
-            stopped.set()
-            continue
-        now = time.perf_counter()
-        heard.append(receiver.push(data))
-        if receiver.needs_key:
-            sender.request_key()
-        decoding.append(time.perf_counter() - now)
-    inbox.close()
-    heard.append(receiver.flush())
+    most = None if duration is None else round(duration * rate)
+    step, call = frames * networks.frame, _Call(loss=loss, seed=seed, wait=0.0 if fast or live else 1 / rate)
+    with AudioReader(device if live else source, rate, source, kind if live else None) as reader:
+        parts = _parts(reader, step, most, call.stopped)
+        heard = call.run(sender, receiver, parts, _BREATH if fast else 0.0)
     with open_target(target, overwrite) as file:
-        writer = AudioWriter(file, Path(target).suffix.lower() or ".wav", AudioFacts(codec.sample_rate, 1))
-        writer.write(np.concatenate(heard)[None, : spoken[0]])
+        writer = AudioWriter(file, Path(target).suffix.lower() or ".wav", AudioFacts(rate, 1))
+        writer.write(heard[None, : call.samples])
         writer.close()
-    seconds = max(1, spoken[0]) / codec.sample_rate
-    config, count = codec.model.config, receiver.received
+    seconds, count = max(1, call.samples) / rate, receiver.received
     lines = {
-        "packets": f"{sent[0]} of {frames * 1000 / codec.frame_rate:.0f} ms, {sent[1] * 8 / 1000 / seconds:.2f} kbit/s with heads",
-        "latent frames": f"{count.decoded} decoded, {count.concealed} made up; {count.dropped} packets dropped",
-        "algorithmic delay": f"{sender.delay * 1000:.0f} ms (packet {1000 * frames * config.frame / config.sample_rate:.0f}, "
-        f"decoder {1000 * config.lag / config.sample_rate:.0f}), and {patience} packets of patience",
-        "encoder": _percentiles(compute), "decoder": _percentiles(decoding),
-    }  # fmt: skip
+        "packets": f"{call.packets} of {frames * 1000 / codec.frame_rate:.0f} ms, "
+        f"{call.bytes * 8 / 1000 / seconds:.2f} kbit/s with headers",
+        "latent frames": f"{count.decoded} decoded, {count.concealed} concealed; {count.dropped} packets dropped",
+        "algorithmic delay": f"{sender.delay * 1000:.0f} ms (packet {1000 * step / rate:.0f}, "
+        f"decoder {1000 * networks.lag / rate:.0f}), and {jitter_buffer} packets in the jitter buffer",
+        "encoder": _percentiles(call.encoding),
+        "decoder": _percentiles(call.decoding),
+    }
     for name, text in lines.items():
         console.print(f"{name}: {text}", markup=False)
 
 
-def _parts(reader: Any, step: int, most: int | None, stopped: threading.Event) -> Iterator[Any]:
+@dataclass
+class _Call:
+    """A call of one end with the other, and what was counted in it."""
+
+    loss: float
+    """Per cent of the packets."""
+    seed: int
+    wait: float
+    """Seconds that a sample lasts where the sender keeps to real time, or 0."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set to end the call early."""
+    packets: int = 0
+    bytes: int = 0
+    samples: int = 0
+    encoding: list[float] = field(default_factory=list)
+    """Seconds of compute of every push."""
+    decoding: list[float] = field(default_factory=list)
+
+    def run(
+        self, sender: LiveEncoder, receiver: LiveDecoder, parts: Iterable[Samples], breath: float
+    ) -> Samples:
+        """Send parts of sound in a thread of its own, and return what is heard of them."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inbox:
+            inbox.bind(("127.0.0.1", 0))
+            address = inbox.getsockname()
+            with ThreadPoolExecutor(1) as pool:
+                sending = pool.submit(self._send, sender, parts, address, breath)
+                try:
+                    heard = self._receive(sender, receiver, inbox, sending)
+                finally:
+                    self.stopped.set()
+            sending.result()  # raises what went wrong there
+        return heard
+
+    def _send(
+        self, sender: LiveEncoder, parts: Iterable[Samples], address: tuple[str, int], breath: float
+    ) -> None:
+        chance, begin = random.Random(self.seed), time.perf_counter()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outbox:
+            for part in itertools.chain(parts, [None]):
+                self.samples += 0 if part is None else len(part)
+                time.sleep(max(0.0, begin + self.samples * self.wait - time.perf_counter()))
+                now = time.perf_counter()
+                packets = sender.flush() if part is None else sender.push(part)
+                self.encoding.append(time.perf_counter() - now)
+                for data in packets:
+                    self.packets, self.bytes = self.packets + 1, self.bytes + len(data)
+                    if chance.random() * 100 >= self.loss or self.packets == 1:
+                        outbox.sendto(data, address)
+                        time.sleep(breath)
+
+    def _receive(
+        self, sender: LiveEncoder, receiver: LiveDecoder, inbox: socket.socket, sending: Future[None]
+    ) -> Samples:
+        import numpy as np
+
+        heard = [np.zeros(0, np.float32)]
+        while True:
+            inbox.settimeout(0.2 if sending.done() else 2.0)
+            try:
+                data = inbox.recv(_LARGEST)
+            except TimeoutError:
+                if sending.done():
+                    break
+                continue
+            except KeyboardInterrupt:
+                self.stopped.set()
+                continue
+            now = time.perf_counter()
+            heard.append(receiver.push(data))
+            if receiver.needs_independent:
+                sender.request_independent()
+            self.decoding.append(time.perf_counter() - now)
+        return np.concatenate([*heard, receiver.flush()])
+
+
+def _parts(
+    reader: Iterable[Samples], step: int, most: int | None, stopped: threading.Event
+) -> Iterator[Samples]:
     """Mono pieces of `step` samples as they come, and a shorter last one."""
     import numpy as np
 

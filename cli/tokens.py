@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from .common import DEFAULT_MODEL, Model, Overwrite, load_codec, open_source, open_target
+from .common import DEFAULT_MODEL, Model, Overwrite, load_audio, open_source, open_target
 
 
 def tokens(
@@ -35,7 +35,7 @@ def tokens(
 
     fsqcodec tokens talk.npz talk.wav
     """
-    codec = load_codec(model)
+    codec = load_audio(model)
     into, out_of = Path(target).suffix.lower() == ".npz", Path(source).suffix.lower() == ".npz"
     if into == out_of:
         raise typer.BadParameter("one of the two must be a .npz file, and only one")

@@ -40,18 +40,16 @@ def train(
     torchrun --nproc_per_node 2 -m fsqcodec.cli.main train my.yaml [dim](without a GPU)[/dim]
     """
     from fsqcodec.errors import ConfigError
-    from fsqcodec.train.config import load_config
-    from fsqcodec.train.fit_prior import trainer_of
+    from fsqcodec.train.build import build_trainer, load_config
+    from fsqcodec.train.configs import shipped
 
     if not config.exists():
-        recipes = {
-            path.stem: path for path in (Path(__file__).parent.parent / "train" / "configs").glob("*.yaml")
-        }
+        recipes = shipped()
         if str(config) not in recipes:
-            names = ", ".join(sorted(recipes))
+            names = ", ".join(recipes)
             raise ConfigError(f"{config}: no such file; shipped recipes are {names}, or give a .yaml file")
         config = recipes[str(config)]
-    trainer = trainer_of(load_config(config, settings), say)
+    trainer = build_trainer(load_config(config, settings or []), say)
     with show_progress(trainer.main) as show:
         trainer.run(show)
     leave(trainer.accelerator)

@@ -12,40 +12,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsqcodec.checkpoints import load
+    from fsqcodec.checkpoints import load, load_audio, load_visual
 
-    from .audio.codec import Codec
     from .audio.tokens import Encoded
     from .errors import BitstreamError, FSQCodecError, MediaError, ModelError
     from .live.batch import BatchDecoder, BatchEncoder
-    from .live.stream import Decoder, Encoder
+    from .live.decoder import LiveDecoder
+    from .live.encoder import LiveEncoder
+    from .protocols import AudioCodec, Video, VisualCodec
     from .quantization.fsq import FSQ
     from .quantization.residual_fsq import ResidualFSQ
-    from .visual.codec import VisualCodec
 
-_PLACES = {
-    "load": "fsqcodec.checkpoints",
+    Codec, Decoder, Encoder = AudioCodec, LiveDecoder, LiveEncoder
+
+_MODULES = {
+    "AudioCodec": "fsqcodec.protocols",
     "BatchDecoder": "fsqcodec.live.batch",
     "BatchEncoder": "fsqcodec.live.batch",
-    "Codec": "fsqcodec.audio.codec",
-    "Encoded": "fsqcodec.audio.tokens",
     "BitstreamError": "fsqcodec.errors",
+    "Encoded": "fsqcodec.audio.tokens",
+    "FSQ": "fsqcodec.quantization.fsq",
     "FSQCodecError": "fsqcodec.errors",
+    "LiveDecoder": "fsqcodec.live.decoder",
+    "LiveEncoder": "fsqcodec.live.encoder",
     "MediaError": "fsqcodec.errors",
     "ModelError": "fsqcodec.errors",
-    "FSQ": "fsqcodec.quantization.fsq",
-    "Encoder": "fsqcodec.live.stream",
-    "Decoder": "fsqcodec.live.stream",
     "ResidualFSQ": "fsqcodec.quantization.residual_fsq",
-    "VisualCodec": "fsqcodec.visual.codec",
+    "Video": "fsqcodec.protocols",
+    "VisualCodec": "fsqcodec.protocols",
+    "load": "fsqcodec.checkpoints",
+    "load_audio": "fsqcodec.checkpoints",
+    "load_visual": "fsqcodec.checkpoints",
 }
+_FORMER_NAMES = {"Codec": "AudioCodec", "Decoder": "LiveDecoder", "Encoder": "LiveEncoder"}
+"""Names of version 0.1, which 0.2 still knows."""
 __all__ = [
-    "FSQ", "BatchDecoder", "BatchEncoder", "BitstreamError", "Codec", "Decoder", "Encoded", "Encoder", "FSQCodecError", "MediaError", "ModelError", "ResidualFSQ",
-    "VisualCodec", "load",
-]  # fmt: skip
+    "FSQ",
+    "AudioCodec",
+    "BatchDecoder",
+    "BatchEncoder",
+    "BitstreamError",
+    "Codec",
+    "Decoder",
+    "Encoded",
+    "Encoder",
+    "FSQCodecError",
+    "LiveDecoder",
+    "LiveEncoder",
+    "MediaError",
+    "ModelError",
+    "ResidualFSQ",
+    "Video",
+    "VisualCodec",
+    "load",
+    "load_audio",
+    "load_visual",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    name = _FORMER_NAMES.get(name, name)
+    if name not in _MODULES:
         raise AttributeError(f"module 'fsqcodec' has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

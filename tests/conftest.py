@@ -15,7 +15,7 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.media.audio import AudioReader
 from helpers import SPEECH, TESTS, write_recipe
@@ -41,7 +41,7 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec() -> NeuralAudioCodec:
     return fsqcodec.load("speech-24k")
 
 
@@ -53,7 +53,7 @@ def speech() -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def encoded(codec: Codec, speech: NDArray[np.float32]) -> fsqcodec.Encoded:
+def encoded(codec: NeuralAudioCodec, speech: NDArray[np.float32]) -> fsqcodec.Encoded:
     return codec.encode(speech)
 
 

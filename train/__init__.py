@@ -1,1 +1,1 @@
-"""Training: data, losses and the loop."""
+"""Training: what is trained on what (`config`, `data`), how (`task`, `trainer`), and how well it does (`evaluation`)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from fsqcodec.audio.model import AudioModel
-from fsqcodec.checkpoints import find_model, load_model, read_metadata, save_model, token_hash
+from fsqcodec.checkpoints import audio_weights, find_model, read_metadata, save_model, token_hash
 from fsqcodec.errors import ConfigError, ModelError
 from fsqcodec.losses.reconstruction import ReconstructionLoss
 from torch import Tensor
 
-from .audio_task import restored_prior, rounded
-from .config import DataConfig, LossConfig, OptimConfig, PriorConfig, Source, TrainConfig
-from .data import decode_cached
-from .fit_prior import PriorTrainer
-from .items import Item, list_media
-from .loop import Trainer
-from .validation import Validation
+from .audio.task import restored_prior, rounded
+from .audio.validation import AudioValidator
+from .build import build_trainer
+from .config.audio import AudioTrainConfig, DataConfig, LossConfig
+from .config.base import OptimConfig, Source
+from .config.prior import PriorConfig
+from .data.cache import cached_samples
+from .data.manifest import Item, list_media
+from .task import Notify
+from .trainer import Progress, Trainer
 
-Progress = Callable[[int, int, dict[str, float]], None]
 _PIECES, _PIECE_SECONDS = 16, 6.0
+"""Of the held-out files, that scores are means of."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,15 @@ def split(files: list[Path], share: float) -> tuple[list[Path], list[Path]]:
 class Finetune:
     """One fine-tuning; its run lies in a folder beside the result, from which the same call resumes."""
 
-    def __init__(self, settings: Settings, notify: Callable[[str], None] = print) -> None:
+    def __init__(self, settings: Settings, notify: Notify = print) -> None:
         self.settings = settings
-        self.base = load_model(settings.model)
+        self.base = audio_weights(settings.model)
         if self.base.tables is None:
             raise ModelError(f"{settings.model}: has no frequency tables; take a finished model")
         files = sorted({file for place in settings.media for file in list_media(place)})
         self.files, self.held = split(files, settings.share)
         self.folder = settings.out.with_suffix(".run")
-        self.trainer = Trainer(self._config(), notify)
+        self.trainer = build_trainer(self._config(), notify)
         self.notify = self.trainer.notify
         self.hours = float(self.trainer.task.facts["audio_hours"])
 
@@ -90,7 +92,7 @@ class Finetune:
         )
 
     def _loss(self) -> LossConfig:
-        """A full tuning shares bits out as the run that made the model did. A decoder alone does better with the defaults."""
+        """A full tuning shares bits out as the run that made the model did; a decoder does better with the defaults."""
         if not self.settings.full:
             return LossConfig().settled()
         metadata = read_metadata(find_model(self.settings.model))
@@ -99,33 +101,38 @@ class Finetune:
         loss = LossConfig(**{"rate": (2.0, 2.0), "rate_all": (0.6, 0.6)} | known).settled()
         return replace(loss, adversarial=(0.0, 0.0), features=(0.0, 0.0))
 
-    def _config(self) -> TrainConfig:
+    def _config(self) -> AudioTrainConfig:
         s = self.settings
-        return TrainConfig(
-            out=str(self.folder), data=self._data(), init=s.model, parts="all" if s.full else "decoder", seed=s.seed,
-            loss=self._loss(), optim=OptimConfig(s.steps, s.batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
-            threads=s.threads, mixed_precision=s.mixed_precision, validate_every=s.steps + 1,
-        )  # fmt: skip
+        return AudioTrainConfig(
+            out=str(self.folder),
+            data=self._data(),
+            init=s.model,
+            parts="all" if s.full else "decoder",
+            seed=s.seed,
+            loss=self._loss(),
+            optim=OptimConfig(s.steps, s.batch, s.lr, warmup=100, decay=0.6, no_quantizer=0.0, ema=0.998),
+            threads=s.threads,
+            mixed_precision=s.mixed_precision,
+        )
 
     def run(self, progress: Progress | None = None) -> dict[str, dict[str, float]]:
         """Train, and write the model; returns scores on the held-out files `before` and `after`.
 
         Raises:
-            ModelError: the held-out files sound worse than before (mel distance), and `keep_worse` is off.
+            ModelError: the run was stopped, or the held-out files sound worse than before (mel distance) and
+                `keep_worse` is off.
         """
         # A prior makes scores at bitrates those of real files; a full tuning trains its own.
         prior: Any = restored_prior(self.base.model, self.base) if self.base.prior else None
-        judge = Validation(self._pieces(), self.base.model.config, prior)
-        before = self._score(judge, self.base.model)
+        validator = AudioValidator(self._pieces(), self.base.model.config, prior)
+        before = self._score(validator, self.base.model)
         self.notify(
             f"before: {_line(before)}  ({len(self.held)} of {len(self.held) + len(self.files)} files held out)"
         )
-        self.trainer.run(progress)
-        model: AudioModel = self.trainer.ema.module
-        if self.trainer.step < self.settings.steps:
-            raise ModelError(f"stopped at step {self.trainer.step}; the same command goes on from there")
-        judge.prior = self.trainer.task.beside.get("prior", prior)
-        after = self._score(judge, model)
+        _finish(self.trainer, progress)
+        model: AudioModel = self.trainer.averaged
+        validator.prior = self.trainer.task.auxiliary.get("prior", prior)
+        after = self._score(validator, model)
         self.notify(f"after:  {_line(after)}")
         if after["mel"] > before["mel"] and not self.settings.keep_worse:
             raise ModelError(
@@ -141,7 +148,7 @@ class Finetune:
         config, pieces = self.base.model.config, []
         size = int(_PIECE_SECONDS * config.sample_rate)
         clips = [
-            decode_cached(Item(file.name, file), config.sample_rate, self.folder / "cache")
+            cached_samples(Item(file.name, file), config.sample_rate, self.folder / "cache")
             for file in self.held
         ]
         for clip in clips:
@@ -155,16 +162,16 @@ class Finetune:
         return pieces
 
     @torch.no_grad()
-    def _score(self, judge: Validation, model: AudioModel) -> dict[str, float]:
-        """Mel distance at all stages, and the scores of `Validation`."""
+    def _score(self, validator: AudioValidator, model: AudioModel) -> dict[str, float]:
+        """Mel distance at all stages, and the validator's scores."""
         loss = ReconstructionLoss(model.config.sample_rate)
         model.eval()
         device = next(model.parameters()).device
         distances = [
-            float(loss(judge.reconstruct(model, x, model.quantizer.stages)[None], x[None])["mel"])
-            for x in judge.clips
+            float(loss(validator.reconstruct(model, x, model.quantizer.stages)[None], x[None])["mel"])
+            for x in validator.clips
         ]
-        scores = {"mel": float(np.mean(distances))} | judge.score(model)
+        scores = {"mel": float(np.mean(distances))} | validator.score(model)
         model.to(device)
         return {key: round(value, 4) for key, value in scores.items()}
 
@@ -174,10 +181,16 @@ class Finetune:
         s = self.settings
         metadata: dict[str, Any] = read_metadata(find_model(s.model))
         metadata["finetune"] = {
-            "base": Path(s.model).stem, "base_hash": token_hash(self.base.model).hex(), "full": s.full,
-            "files": [file.name for file in self.files], "held_out": [file.name for file in self.held],
-            "hours": round(self.hours, 3), "steps": s.steps, "before": before, "after": after,
-        }  # fmt: skip
+            "base": Path(s.model).stem,
+            "base_hash": token_hash(self.base.model).hex(),
+            "full": s.full,
+            "files": [file.name for file in self.files],
+            "held_out": [file.name for file in self.held],
+            "hours": round(self.hours, 3),
+            "steps": s.steps,
+            "before": before,
+            "after": after,
+        }
         tuned, main = model.cpu(), self.trainer.main
         if main:
             s.out.parent.mkdir(parents=True, exist_ok=True)
@@ -191,13 +204,35 @@ class Finetune:
         self.trainer.accelerator.wait_for_everyone()
         self.notify("fitting the prior to the new tokens")
         fit = PriorConfig(
-            str(self.folder / "prior"), str(bare), self._data(), hours=min(4.0, 2 * self.hours),
-            start=str(self.folder / "prior.safetensors"), steps=s.steps, batch=s.batch, seed=s.seed,
-            threads=s.threads, mixed_precision=s.mixed_precision,
-        )  # fmt: skip
-        PriorTrainer(fit, self.notify).run(progress)
+            out=str(self.folder / "prior"),
+            prior_of=str(bare),
+            data=self._data(),
+            hours=min(4.0, 2 * self.hours),
+            start=str(self.folder / "prior.safetensors"),
+            steps=s.steps,
+            batch=s.batch,
+            seed=s.seed,
+            threads=s.threads,
+            mixed_precision=s.mixed_precision,
+        )
+        _finish(build_trainer(fit, self.notify), progress)
         if main:
-            (self.folder / "prior" / "model.safetensors").replace(s.out)
+            fitted = self.folder / "prior" / "model.safetensors"
+            metadata = read_metadata(fitted)
+            del metadata["prior"]["config"]  # it names the user's folders
+            loaded = audio_weights(fitted)
+            save_model(s.out, loaded.model, metadata, loaded.tables, loaded.prior)
+
+
+def _finish(trainer: Trainer, progress: Progress | None) -> None:
+    """Train to the last step.
+
+    Raises:
+        ModelError: somebody stopped it.
+    """
+    trainer.run(progress)
+    if trainer.step < trainer.config.optim.steps:
+        raise ModelError(f"stopped at step {trainer.step}; the same command goes on from there")
 
 
 def _line(scores: dict[str, float]) -> str:

@@ -7,36 +7,58 @@ last, partial block is filled up with zeros and what is too much is cut off.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..nn.stream_state import History
-from .model import AudioModel
+from .networks import AudioNetworks
 
 BLOCK = 50
 """Latent frames in a block of the file path: one second."""
 
 
-def latent_frames(samples: int, model: AudioModel) -> int:
+def latent_frames(samples: int, networks: AudioNetworks) -> int:
     """Latent frames that carry `samples` samples, the decoder's lag included."""
-    return -(-(samples + model.config.lag) // model.config.frame) if samples else 0
+    return -(-(samples + networks.lag) // networks.frame) if samples else 0
+
+
+@dataclass
+class EncoderState:
+    """All that later samples' tokens depend on."""
+
+    past: dict[str, Tensor]
+    """Of the encoder's causal layers."""
+    waiting: NDArray[np.float32]
+    pushed: int
+    emitted: int
+
+
+@dataclass
+class DecoderState:
+    """All that later tokens' samples depend on."""
+
+    past: dict[str, Tensor]
+    """Of the decoder's causal layers."""
+    tokens: NDArray[np.int64]
+    stages: NDArray[np.int64]
+    lag: int
 
 
 class StreamEncoder:
     """Samples in, tokens out.
 
     Args:
-        model: the networks.
+        networks: of the codec.
         block: latent frames in a block; tokens come out by whole blocks. Small blocks give short delays;
             tokens of different block sizes may differ where a latent lies on the border of two cells.
     """
 
-    def __init__(self, model: AudioModel, block: int = BLOCK) -> None:
-        self._model, self._block = model, block
-        self._size = block * model.config.frame
+    def __init__(self, networks: AudioNetworks, block: int = BLOCK) -> None:
+        self._networks, self._block = networks, block
+        self._size = block * networks.frame
         self.reset()
 
     def reset(self) -> None:
@@ -45,14 +67,15 @@ class StreamEncoder:
         self._waiting = np.zeros(0, np.float32)
         self._pushed = self._emitted = 0
 
-    def state(self) -> tuple[Any, ...]:
+    def state(self) -> EncoderState:
         """All that later samples depend on; tensors and arrays by name."""
-        return self._history.state(self._model), self._waiting, self._pushed, self._emitted
+        past = self._networks.state_dict(True, self._history)
+        return EncoderState(past, self._waiting, self._pushed, self._emitted)
 
-    def set_state(self, state: tuple[Any, ...]) -> None:
+    def set_state(self, state: EncoderState) -> None:
         """Go on from what `state` gave."""
-        past, self._waiting, self._pushed, self._emitted = state
-        self._history.set_state(self._model, past)
+        self._history = self._networks.load_state_dict(True, state.past)
+        self._waiting, self._pushed, self._emitted = state.waiting, state.pushed, state.emitted
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.int64]:
         """Samples (n,) at the model's rate, any n → tokens (frames, stages) of the blocks now complete."""
@@ -66,7 +89,7 @@ class StreamEncoder:
 
     def flush(self) -> NDArray[np.int64]:
         """The tokens that are still to come after the last sample; the stream ends here."""
-        missing = latent_frames(self._pushed, self._model) - self._emitted
+        missing = latent_frames(self._pushed, self._networks) - self._emitted
         blocks = -(-missing // self._block)
         rest = np.zeros(blocks * self._size, np.float32)
         rest[: len(self._waiting)] = self._waiting
@@ -74,13 +97,11 @@ class StreamEncoder:
         return self._emit([self._encode(part) for part in rest.reshape(blocks, self._size)], missing)
 
     def _encode(self, samples: NDArray[np.float32]) -> NDArray[np.int64]:
-        with torch.inference_mode():
-            latents = self._model.encoder(torch.from_numpy(samples)[None], self._history)
-            return self._model.quantizer.encode(latents)[0].numpy()
+        return self._networks.encode(samples[None], self._history)[0]
 
     def _emit(self, tokens: list[NDArray[np.int64]], frames: int) -> NDArray[np.int64]:
         self._emitted += frames
-        empty = np.zeros((0, self._model.quantizer.stages), np.int64)
+        empty = np.zeros((0, self._networks.stages), np.int64)
         return np.concatenate([empty, *tokens])[:frames]
 
 
@@ -88,29 +109,30 @@ class StreamDecoder:
     """Tokens in, samples out.
 
     Args:
-        model: the networks.
+        networks: of the codec.
         block: latent frames that are decoded together; of fewer than `BLOCK`, as many blocks as there are.
     """
 
-    def __init__(self, model: AudioModel, block: int = BLOCK) -> None:
-        self._model, self._block = model, block
+    def __init__(self, networks: AudioNetworks, block: int = BLOCK) -> None:
+        self._networks, self._block = networks, block
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream."""
         self._history = History()
-        self._tokens = np.zeros((0, self._model.quantizer.stages), np.int64)
+        self._tokens = np.zeros((0, self._networks.stages), np.int64)
         self._stages = np.zeros(0, np.int64)
-        self._lag = self._model.config.lag
+        self._lag = self._networks.lag
 
-    def state(self) -> tuple[Any, ...]:
+    def state(self) -> DecoderState:
         """All that later tokens' samples depend on; tensors and arrays by name."""
-        return self._history.state(self._model), self._tokens, self._stages, self._lag
+        past = self._networks.state_dict(False, self._history)
+        return DecoderState(past, self._tokens, self._stages, self._lag)
 
-    def set_state(self, state: tuple[Any, ...]) -> None:
+    def set_state(self, state: DecoderState) -> None:
         """Go on from what `state` gave."""
-        past, self._tokens, self._stages, self._lag = state
-        self._history.set_state(self._model, past)
+        self._history = self._networks.load_state_dict(False, state.past)
+        self._tokens, self._stages, self._lag = state.tokens, state.stages, state.lag
 
     def push(self, tokens: NDArray[np.integer], stages: int | None = None) -> NDArray[np.float32]:
         """Tokens (frames, n) of a prefix of n stages, any number of frames → samples (m,) now finished.
@@ -135,14 +157,11 @@ class StreamDecoder:
         missing = len(self._tokens)
         lead = self._lag
         filled = self.push(np.zeros((-missing % self._block, 0), np.int64))
-        return filled[: max(0, missing * self._model.config.frame - lead)]
+        return filled[: max(0, missing * self._networks.frame - lead)]
 
     def _decode(self, tokens: NDArray[np.int64], stages: NDArray[np.int64]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            count = torch.from_numpy(stages)
-            values = self._model.quantizer.decode(torch.from_numpy(tokens), count)
-            samples = self._model.decoder(values[None], count[None], self._history)[0].numpy()
+        samples = self._networks.decode(tokens[None], stages[None], self._history)[0]
         cut, self._lag = min(self._lag, len(samples)), max(0, self._lag - len(samples))
-        lost = np.repeat(stages == 0, self._model.config.frame)
+        lost = np.repeat(stages == 0, self._networks.frame)
         samples = np.where(lost, np.float32(0), samples)
         return samples[cut:]

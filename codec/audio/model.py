@@ -146,6 +146,9 @@ class Decoder(nn.Module):
 class AudioModel(nn.Module):
     """Encoder, quantizer and decoder for mono audio at `config.sample_rate`, samples in [-1, 1]."""
 
+    kind, int8_matrices = "audio", True
+    """Modality in model files, and whether they hold matrices in 8 bits."""
+
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config

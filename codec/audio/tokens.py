@@ -9,7 +9,24 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .packets import STAGES_PER_LAYER, TokenPacket
+STAGES_PER_LAYER = 3
+
+
+@dataclass(frozen=True)
+class TokenPacket:
+    """Tokens (frames, stages) of a stretch of one stream; fewer stages where layers were left out."""
+
+    stream: int
+    start: int
+    tokens: NDArray[np.integer]
+    tail: int = 0
+    """Frames at the end whose last stage was left out; what stands there means nothing."""
+
+    def kept(self) -> NDArray[np.int64]:
+        """How many stages each frame has, (frames,)."""
+        counts = np.full(len(self.tokens), self.tokens.shape[1])
+        counts[len(counts) - self.tail :] -= 1
+        return counts
 
 
 @dataclass(frozen=True)

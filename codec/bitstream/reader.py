@@ -1,35 +1,103 @@
-"""Reading `.fsq` files: from pipes, damaged, truncated or hostile; and what they hold, without decoding."""
+"""Reading `.fsq` files: from pipes, damaged, truncated or hostile. Every size is checked against a limit before it is used.
+
+After damage the reader looks for the next packet. Most bytes that look like the beginning of one are told from the head
+alone; for those that a checksum must tell there is a budget, so that time grows with the file's size and no faster.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from ..errors import BitstreamError
-from ..visual.header import VisualHeader
-from .container import (
-    DEFLATED,
-    END,
-    INDEX,
-    MAGIC,
+from ..registry import header_of
+from .fields import MAX_FIELDS
+from .header import DEFLATED, MAGIC, VERSIONS, FileHeader, kind_of
+from .header_dictionary import inflate
+from .packet import (
     MAX_FRAMES,
-    MAX_HEADER,
+    MAX_START,
     PACKET,
+    SKIPPABLE,
     SMALLEST_PACKET,
     TAILED,
-    TRAILER,
-    VERSIONS,
-    VISUAL,
-    Header,
+    TYPED_PACKET,
     Packet,
-    crc,
-    read_varint,
+    PacketHead,
+    PacketLimits,
 )
-from .header_dictionary import inflate
+from .primitives import Cursor, crc, read_varint
+from .writer import END, INDEX, MAX_INDEX, TRAILER
 
-AnyHeader = Header | VisualHeader
+_CRC = 4
+"""Bytes of a checksum."""
+_MAX_HEAD = 1 << 12
+"""Bytes of a packet's head that are looked at before its checksum."""
+_KNOWN = bytes([PACKET, TAILED, TYPED_PACKET, INDEX])
+_MARKERS = re.compile(b"[%s]" % re.escape(_KNOWN))
+"""What is looked for after damage; packets that would be skipped are not."""
+_FREE, _SHARE = 1 << 26, 8
+"""Bytes that checksums of false packets may take, and how many more for each byte read."""
+
+
+class _Window:
+    """Bytes of a file from a position on."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._data, self._from = file, b"", 0
+        self.position = 0
+        """Of the first byte in the file."""
+
+    def __len__(self) -> int:
+        return len(self._data) - self._from
+
+    def fill(self, size: int) -> bool:
+        """Read until so many bytes are there; False where the file ends before."""
+        parts, have = [], len(self)
+        while have < size:
+            data = self._file.read(max(size - have, 1 << 16))
+            if not data:
+                break
+            parts.append(data)
+            have += len(data)
+        if parts:
+            self._data, self._from = b"".join([self._data[self._from :], *parts]), 0
+        return have >= size
+
+    def get(self, start: int, end: int) -> bytes:
+        """Some of the bytes that are there."""
+        return self._data[self._from + start : self._from + end]
+
+    def skip(self, size: int) -> None:
+        """Forget the first bytes."""
+        self._from += size
+        self.position += size
+
+    def find(self, pattern: re.Pattern[bytes]) -> int:
+        """Bytes before the next match, at least one; all that are there where there is none."""
+        found = pattern.search(self._data, self._from + 1)
+        return (found.start() if found else len(self._data)) - self._from
+
+    def seek(self, position: int) -> None:
+        """Go on elsewhere in the file."""
+        self._file.seek(position)
+        self._data, self._from, self.position = b"", 0, position
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is at the reader's position."""
+
+    size: int = 0
+    """Bytes of it; 0 where there is nothing intact."""
+    packet: Packet | None = None
+    problem: str = ""
+    """What is wrong."""
+    end: bool = False
+    """Whether the file ends here."""
 
 
 class Reader:
@@ -46,25 +114,14 @@ class Reader:
 
     def __init__(self, file: IO[bytes], name: str = "input", keep_going: bool = False) -> None:
         self._file, self.name, self.keep_going = file, name, keep_going
-        self._window, self._at = b"", 0
+        self._window = _Window(file)
         self.lost = 0
+        self._wasted = 0
+        """Bytes of false packets whose checksums were computed."""
         self._first = 0
         self.complete = False
         """Whether nothing is missing behind the last packet: the index was met, or as much as the header tells of."""
         self.header = self._read_header()
-
-    def _fill(self, size: int) -> bool:
-        while len(self._window) < size:
-            data = self._file.read(max(size - len(self._window), 1 << 16))
-            if not data:
-                return False
-            self._window += data
-        return True
-
-    def _skip(self, size: int) -> bytes:
-        taken, self._window = self._window[:size], self._window[size:]
-        self._at += size
-        return taken
 
     @property
     def seekable(self) -> bool:
@@ -74,7 +131,7 @@ class Reader:
     @property
     def position(self) -> int:
         """Bytes read so far."""
-        return self._at
+        return self._window.position
 
     def error(self, offset: int, what: str, remedy: str = "") -> BitstreamError:
         """An error that names the file, the byte and the remedy."""
@@ -89,166 +146,145 @@ class Reader:
         Returns:
             the first frame that will be read.
         """
-        entries = (read_index(self._file) if self._file.seekable() else None) or [(0, self._at)]
+        entries = (read_index(self._file) if self.seekable else None) or [(0, self.position)]
         starts = sorted({start for start, _ in entries if start <= frame})
         self._first = starts[-2] if len(starts) > 1 else 0
         if self._first:
-            self._at = next(offset for start, offset in entries if start == self._first)
-            self._file.seek(self._at)
-            self._window = b""
+            self._window.seek(next(offset for start, offset in entries if start == self._first))
         return self._first
 
-    def _read_header(self) -> AnyHeader:
-        start = len(MAGIC) + 1
-        if not self._fill(start) or self._window[: len(MAGIC)] != MAGIC:
+    def _read_header(self) -> FileHeader:
+        window, start = self._window, len(MAGIC) + 1
+        if not window.fill(start) or window.get(0, len(MAGIC)) != MAGIC:
             raise self.error(0, "not an .fsq file", "encode a media file first with `fsqcodec encode`")
-        version = self._window[start - 1]
+        version = window.get(0, start)[-1]
         if version not in VERSIONS:
-            raise self.error(4, f"format version {version}, this program reads up to {VERSIONS[-1]}",
-                             "a newer fsqcodec may read it")  # fmt: skip
-        self._fill(start + 5)
+            raise self.error(
+                4,
+                f"format version {version}, this program reads up to {VERSIONS[-1]}",
+                "a newer fsqcodec may read it",
+            )
+        window.fill(start + 5)
         try:
-            size, at = read_varint(self._window, start, MAX_HEADER)
+            size, at = read_varint(window.get(0, start + 5), start, MAX_FIELDS)
         except ValueError as error:
             raise self.error(start, f"header: {error}", "get the file again from its source") from None
-        if not self._fill(at + size + 4):
+        if not window.fill(at + size + _CRC):
             raise self.error(at, "the file ends inside its header", "get the whole file")
-        if crc(self._window[: at + size]) != self._window[at + size : at + size + 4]:
+        if not self._intact(at + size):
             raise self.error(at, "the header is damaged", "get the file again from its source")
         try:
-            fields = self._window[at : at + size]
+            fields = window.get(at, at + size)
             if version >= DEFLATED:
-                fields = inflate(fields, MAX_HEADER)
-            kind: type[Header] | type[VisualHeader] = (
-                VisualHeader if fields[:1] == bytes([VISUAL]) else Header
-            )
-            header = kind.unpack(fields)
-        except ValueError as error:
+                fields = inflate(fields, MAX_FIELDS, version)
+            header = header_of(kind_of(fields, version)).unpack(fields, version)
+        except (ValueError, RecursionError) as error:
             raise self.error(at, f"header: {error}", "a newer fsqcodec may read it") from None
-        self._skip(at + size + 4)
+        window.skip(at + size + _CRC)
         return header
+
+    def _intact(self, end: int) -> bool:
+        """Whether the bytes up to `end` have the checksum behind them."""
+        return crc(self._window.get(0, end)) == self._window.get(end, end + _CRC)
 
     def __iter__(self) -> Iterator[Packet]:
         """Packets as they come; the last frames of each stream are remembered to check their order."""
         ahead = [self._first] * self.header.streams
         lost_before = 0
         while True:
-            packet, size, problem = self._next()
-            if packet is None and not problem:
+            most = MAX_FRAMES * (1 + (self.lost - lost_before) // SMALLEST_PACKET) if self.keep_going else 0
+            found = self._next(ahead, most)
+            if found.end:
                 self.complete = self.complete or self.header.covered(ahead)
                 return
-            if packet:
-                gap = packet.start - ahead[packet.stream]
-                lost = self.lost - lost_before
-                if gap < 0:
-                    problem = f"packet goes back to frame {packet.start}"
-                elif gap and not self.keep_going:
-                    problem = f"frames {ahead[packet.stream]} to {packet.start} are missing"
-                elif gap > MAX_FRAMES * (1 + lost // SMALLEST_PACKET):
-                    problem = f"packet claims a gap of {gap} frames"
-            if problem:
+            if found.problem:
                 if not self.keep_going:
-                    raise self.error(self._at, problem, "--keep-going decodes what is intact")
-                self._skip(1)
-                self.lost += 1
+                    raise self.error(self.position, found.problem, "--keep-going decodes what is intact")
+                skipped = self._window.find(_MARKERS)
+                self._window.skip(skipped)
+                self.lost += skipped
                 continue
-            assert packet is not None
-            ahead[packet.stream] = packet.start + packet.frames
-            if all(end == ahead[0] for end in ahead):
-                lost_before = self.lost
-            self._skip(size)
-            yield packet
+            self._window.skip(found.size)
+            if found.packet:
+                packet = found.packet
+                ahead[packet.stream] = packet.start + packet.frames
+                if all(end == ahead[0] for end in ahead):
+                    lost_before = self.lost
+                yield packet
 
-    def _next(self) -> tuple[Packet | None, int, str]:
-        """The packet here and its size; (None, 0, "") at the end; (None, 0, problem) where there is none."""
-        if not self._fill(1):
-            return None, 0, ""
-        kind = self._window[0]
-        if kind not in (PACKET, TAILED, INDEX):
-            return None, 0, "no packet begins here"
-        self._fill(6)
+    def _next(self, ahead: list[int], most: int) -> _Found:
+        """What is at the reader's position.
+
+        Args:
+            ahead: the frame that comes next in each stream.
+            most: frames that may be missing before it.
+        """
+        window = self._window
+        if not window.fill(1):
+            return _Found(end=True)
+        kind = window.get(0, 1)[0]
+        if kind not in _KNOWN and kind not in SKIPPABLE:
+            return _Found(problem="no packet begins here")
+        header = self.header
+        largest = MAX_INDEX if kind == INDEX else header.max_packet
+        window.fill(11)
         try:
-            size, at = read_varint(self._window, 1, 1 << 24 if kind == INDEX else self.header.max_packet)
+            size, at = read_varint(window.get(0, 11), 1, largest)
+            limits = None
+            if kind != INDEX and kind not in SKIPPABLE:
+                window.fill(at + min(size, _MAX_HEAD))
+                limits = self._check_head(kind, window.get(at, at + min(size, _MAX_HEAD)), size, ahead, most)
         except ValueError as error:
-            return None, 0, f"packet: {error}"
-        if not self._fill(at + size + 4):
-            return None, 0, "the file ends inside a packet"
-        if crc(self._window[: at + size]) != self._window[at + size : at + size + 4]:
-            return None, 0, "checksum of a packet is wrong"
+            return _Found(problem=f"packet: {error}")
+        end = at + size
+        if self.keep_going and end > _FREE + _SHARE * self.position - self._wasted:
+            return _Found(problem="more looks like packets than can be checked")
+        if not window.fill(end + _CRC):
+            self._wasted += len(window)
+            return _Found(problem="the file ends inside a packet")
+        if not self._intact(end):
+            self._wasted += end
+            return _Found(problem="checksum of a packet is wrong")
         if kind == INDEX:
-            self._fill(at + size + 4 + TRAILER + 1)
-            behind = len(self._window) - (at + size + 4)
-            if behind > TRAILER and not self.keep_going:
-                return None, 0, "data behind the end of the file"
-            self._skip(at + size + 4 + min(behind, TRAILER))
-            self.complete = True
-            return None, 0, ""
+            return self._index(end + _CRC)
+        if limits is None:
+            return _Found(end + _CRC)
         try:
-            header = self.header
-            stream, _ = read_varint(self._window, at, header.streams - 1)
-            limits = (header.streams, *header.packet_limits(stream), header.max_packet)
-            body = self._window[at : at + size]
-            return Packet.unpack(body, *limits, self._at, kind == TAILED), at + size + 4, ""
+            packet = Packet.unpack(kind, window.get(at, end), limits, self.position)
         except ValueError as error:
-            return None, 0, f"packet: {error}"
+            return _Found(problem=f"packet: {error}")
+        return _Found(end + _CRC, packet)
 
+    def _check_head(self, kind: int, head: bytes, size: int, ahead: list[int], most: int) -> PacketLimits:
+        """Limits of the stream that a packet is of.
 
-@dataclass(frozen=True)
-class Survey:
-    """Where the bytes of a file go."""
+        Raises:
+            ValueError: it cannot be a packet that comes here.
+        """
+        header = self.header
+        stream, _ = read_varint(head, 0, header.streams - 1)
+        limits = PacketLimits(header.streams, *header.packet_limits(stream), header.max_packet)
+        found = PacketHead.read(kind, Cursor(head), limits)
+        if found.end + sum(found.sizes) > size:
+            raise ValueError("its layers do not fit into it")
+        gap = found.start - ahead[stream]
+        if gap < 0:
+            raise ValueError(f"it goes back to frame {found.start}")
+        if gap and not self.keep_going:
+            raise ValueError(f"frames {ahead[stream]} to {found.start} are missing")
+        if gap > most:
+            raise ValueError(f"it claims a gap of {gap} frames")
+        return limits
 
-    header: AnyHeader
-    seconds: float
-    """Duration; of the packets where the header does not tell."""
-    packets: int
-    total: int
-    """Bytes of the file."""
-    layers: tuple[int, ...]
-    """Bytes of each layer, over all packets; in a video, of its pictures."""
-    sound: int
-    """Bytes of a video's sound."""
-    frames: int
-    """Frames of the first stream."""
-    complete: bool
-    """Whether the file has its end."""
-    tails: int
-    """Frames, of all streams together, whose last stage was left out to meet a bitrate."""
-
-    @property
-    def overhead(self) -> int:
-        """Bytes of header, packet heads, checksums and index."""
-        return self.total - sum(self.layers) - self.sound
-
-    def kbps(self, size: int | None = None) -> float:
-        """Average kbit/s of `size` bytes, of the whole file by default."""
-        return (self.total if size is None else size) * 8 / 1000 / self.seconds if self.seconds else 0.0
-
-    def size(self, layers: int) -> int:
-        """Bytes of the file with so many layers."""
-        return self.overhead + self.sound + sum(self.layers[:layers])
-
-    def layers_within(self, kbps: float) -> int:
-        """How many layers fit into an average bitrate, at least one."""
-        return max(1, sum(self.kbps(self.size(n + 1)) <= kbps for n in range(len(self.layers))))
-
-
-def survey(reader: Reader) -> Survey:
-    """Read a file's packets, decoding nothing."""
-    header = reader.header
-    layers, packets, frames, sound, tails = [0] * header.layers, 0, 0, 0, 0
-    for packet in reader:
-        packets += 1
-        if isinstance(header, VisualHeader) and packet.stream:
-            sound += sum(map(len, packet.layers))
-            continue
-        frames = max(frames, packet.start + packet.frames)
-        tails += packet.tail
-        for i, layer in enumerate(packet.layers):
-            layers[i] += len(layer)
-    seconds = header.span(frames) if header.seconds is None else header.seconds
-    return Survey(
-        header, seconds, packets, reader.position, tuple(layers), sound, frames, reader.complete, tails
-    )
+    def _index(self, size: int) -> _Found:
+        window = self._window
+        window.fill(size + TRAILER + 1)
+        behind = len(window) - size
+        if behind > TRAILER and not self.keep_going:
+            return _Found(problem="data behind the end of the file")
+        window.skip(size + min(behind, TRAILER))
+        self.complete = True
+        return _Found(end=True)
 
 
 def read_index(file: IO[bytes]) -> list[tuple[int, int]] | None:
@@ -270,13 +306,12 @@ def read_index(file: IO[bytes]) -> list[tuple[int, int]] | None:
         block = file.read(size)
         if len(block) < 6 or block[0] != INDEX or crc(block[:-4]) != block[-4:]:
             return None
-        _, at = read_varint(block, 1, len(block))
-        count, at = read_varint(block, at, len(block))
+        fields = Cursor(block[1:])
+        _, count = fields.numbers(len(block), len(block))
         entries, start, offset = [], 0, 0
         for _ in range(count):
-            step, at = read_varint(block, at, 1 << 48)
-            jump, at = read_varint(block, at, 1 << 48)
-            start, offset = start + step, offset + jump
+            frames, size = fields.numbers(MAX_START, MAX_START)
+            start, offset = start + frames, offset + size
             entries.append((start, offset))
         return entries
     except ValueError:

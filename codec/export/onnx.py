@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..audio.codec import Codec
+from ..audio.codec import NeuralAudioCodec
 from ..audio.model import AudioModel
+from ..audio.networks import TorchNetworks
 from ..errors import ModelError
 from ..nn.stream_state import History
 
@@ -136,7 +137,7 @@ class _OnnxPart(nn.Module):
         return torch.from_numpy(y)
 
 
-def with_onnx(codec: Codec, folder: Path | None = None, threads: int = 1) -> Codec:
+def with_onnx(codec: NeuralAudioCodec, folder: Path | None = None, threads: int = 1) -> NeuralAudioCodec:
     """The same codec with networks run by onnxruntime: faster for live packets, not for whole files.
 
     Args:
@@ -156,13 +157,12 @@ def with_onnx(codec: Codec, folder: Path | None = None, threads: int = 1) -> Cod
             export(codec.model, place)
     except ImportError as error:
         raise ModelError(f"{error.name} is not installed; pip install 'fsqcodec[onnx]' brings it") from None
-    fast, model = copy.copy(codec), copy.copy(codec.model)
+    model = copy.copy(codec.model)
     model._modules = dict(codec.model._modules)
     for part in PARTS:
         network = getattr(codec.model, part)
         model._modules[part] = _OnnxPart(network, place / f"{part}.onnx", _past(codec.model, part), threads)
-    fast.model = model
-    return fast
+    return codec.with_networks(TorchNetworks(model))
 
 
 def _fingerprint(model: AudioModel) -> str:

@@ -1,1 +1,1 @@
-"""Whole files of pictures and sound, there and back."""
+"""File to file: what the commands do to a file that is open already."""

@@ -1,7 +1,8 @@
 """Many live streams at once: one batch for the networks, a packet of the same length from and for every stream.
 
 On a server the networks cost less for a batch than for its streams one by one. Streams come and go: each is reset by
-itself. Packets are those of `chain`, so either side may be a single stream; order and lateness are the caller's affair here.
+itself. Packets are those of `fsqcodec.live.packet`, so either side may be a single stream; order and lateness are the
+caller's affair here.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..audio.codec import Codec
+from ..deprecation import former_keywords, warn_of_former_name
 from ..errors import BitstreamError
 from ..nn.stream_state import History
-from .packet import Chain, LivePacket
+from ..protocols import AudioCodec
+from .concealment import Concealment
+from .packet import LivePacket
+from .prediction import PacketCoder
 from .sender import Sender
-from .stream import HELD, fade
 
 
 class BatchEncoder:
@@ -28,8 +31,8 @@ class BatchEncoder:
         streams: how many.
         packet_frames: latent frames of 20 ms in a packet.
         stages: stages that are sent; all when None.
-        key_every: packets of a stream from one that decodes by itself to the next, as in `live.Encoder`.
-        kbps: kilobits a second of every stream, as in `live.Encoder`.
+        independent_every: packets of a stream from one that decodes by itself to the next, as in `LiveEncoder`.
+        kbps: kilobits a second of every stream, as in `LiveEncoder`.
 
     Raises:
         ValueError: a number out of range.
@@ -43,23 +46,25 @@ class BatchEncoder:
         (3, (3, 960))
     """
 
+    @former_keywords(key_every="independent_every")
     def __init__(
         self,
-        codec: Codec,
+        codec: AudioCodec,
         streams: int,
         packet_frames: int = 2,
         stages: int | None = None,
-        key_every: int = 1,
+        independent_every: int = 1,
         kbps: float | None = None,
     ) -> None:
         if streams < 1:
             raise ValueError(f"streams must be at least 1, not {streams}")
-        self._model, self._history = codec.model, History()
-        self._senders = [Sender(codec, packet_frames, stages, key_every, kbps) for _ in range(streams)]
-        self.samples = packet_frames * codec.model.config.frame
+        self._networks, self._history = codec.networks, History()
+        self._senders = [
+            Sender(codec, packet_frames, stages, independent_every, kbps) for _ in range(streams)
+        ]
+        self.samples = packet_frames * codec.networks.frame
         """Samples of every stream in a packet."""
 
-    @torch.inference_mode()
     def push(self, samples: NDArray[np.float32]) -> list[bytes]:
         """A packet of every stream, of samples (streams, `samples`) at the model's rate.
 
@@ -68,13 +73,17 @@ class BatchEncoder:
         """
         if samples.shape != (len(self._senders), self.samples):
             raise ValueError(f"samples {samples.shape}, not {(len(self._senders), self.samples)}")
-        latents = self._model.encoder(torch.from_numpy(np.asarray(samples, np.float32)), self._history)
-        tokens = self._model.quantizer.encode(latents).numpy()
-        return [sender.close(part) for sender, part in zip(self._senders, tokens, strict=True)]
+        tokens = self._networks.encode(np.asarray(samples, np.float32), self._history)
+        return [sender.encode(part) for sender, part in zip(self._senders, tokens, strict=True)]
+
+    def request_independent(self, stream: int) -> None:
+        """Let the next packet of stream number `stream` decode by itself."""
+        self._senders[stream].request_independent()
 
     def request_key(self, stream: int) -> None:
-        """Let the next packet of stream number `stream` decode by itself."""
-        self._senders[stream].request_key()
+        """Former name of `request_independent`."""
+        warn_of_former_name("request_key", "request_independent")
+        self.request_independent(stream)
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:
@@ -92,66 +101,58 @@ class BatchDecoder:
         packet_frames: latent frames in every packet.
     """
 
-    def __init__(self, codec: Codec, streams: int, packet_frames: int = 2) -> None:
+    def __init__(self, codec: AudioCodec, streams: int, packet_frames: int = 2) -> None:
         self._codec, self._frames, self._history = codec, packet_frames, History()
-        self._recent = np.zeros((streams, HELD, codec.stages), np.int64)
-        """The last latent frames that were received, the latest first."""
-        self._known = np.zeros((streams, HELD), np.int64)
-        """Their stages, 0 where there is no frame."""
-        self._run = np.zeros(streams, np.int64)
-        """Latent frames that were made up since."""
-        self._chains = [Chain() for _ in range(streams)]
-        self.needs_key = np.zeros(streams, bool)
-        """Streams whose last packet could not be decoded, for want of one before it or because it was damaged; until a key comes."""
+        self._coders = [PacketCoder() for _ in range(streams)]
+        self._concealment = [Concealment(codec.stages) for _ in range(streams)]
+        self.needs_independent = np.zeros(streams, bool)
+        """Streams whose last packet could not be decoded, for want of one before it or because it was damaged; until an
+        independent one comes."""
 
-    @torch.inference_mode()
+    @property
+    def needs_key(self) -> NDArray[np.bool_]:
+        """Former name of `needs_independent`."""
+        warn_of_former_name("needs_key", "needs_independent")
+        return self.needs_independent
+
     def push(self, packets: Sequence[bytes | None]) -> NDArray[np.float32]:
         """Samples float32 (streams, n) at the model's rate, late by the decoder's lag of 20 ms.
 
-        A packet that is damaged, or of another length, counts as lost: the latents before it come once more, backwards and ever softer.
+        A packet that is damaged, or of another length, counts as lost and is concealed (`fsqcodec.live.concealment`).
 
         Raises:
             ValueError: not a packet or None for every stream.
         """
-        if len(packets) != len(self._run):
-            raise ValueError(f"{len(packets)} packets for {len(self._run)} streams")
-        model, frame = self._codec.model, self._codec.model.config.frame
+        if len(packets) != len(self._coders):
+            raise ValueError(f"{len(packets)} packets for {len(self._coders)} streams")
         tokens = np.zeros((len(packets), self._frames, self._codec.stages), np.int64)
         stages = np.zeros(tokens.shape[:2], np.int64)
         gains = np.ones(stages.shape, np.float32)
         for stream, packet in enumerate(packets):
-            found = None if packet is None else self._tokens(stream, packet)
-            if found is None:
-                run = self._run[stream] + np.arange(self._frames)
-                gains[stream], back = fade(run), np.minimum(run, HELD - 1)
-                tokens[stream], stages[stream] = self._recent[stream, back], self._known[stream, back]
-                stages[stream, run >= HELD] = 0
-                self._run[stream] += self._frames
+            decoded = None if packet is None else self._decode(stream, packet)
+            if decoded is None:
+                concealed = self._concealment[stream].conceal(self._frames)
+                tokens[stream], stages[stream], gains[stream] = concealed
             else:
-                tokens[stream, :, : found.shape[1]] = found
-                stages[stream], self._run[stream] = found.shape[1], 0
-                for kept, new in ((self._recent, tokens), (self._known, stages)):
-                    kept[stream] = np.concatenate([new[stream, ::-1], kept[stream]])[:HELD]
-        gains[stages == 0] = 0
-        count = torch.from_numpy(stages)
-        flat = model.quantizer.decode(torch.from_numpy(tokens).flatten(0, 1), count.flatten())
-        samples = model.decoder(flat.unflatten(0, stages.shape), count, self._history).numpy()
-        heard: NDArray[np.float32] = samples * np.repeat(gains, frame, 1)
+                tokens[stream, :, : decoded.shape[1]], stages[stream] = decoded, decoded.shape[1]
+                self._concealment[stream].receive(decoded)
+        samples = self._codec.networks.decode(tokens, stages, self._history)
+        heard: NDArray[np.float32] = samples * np.repeat(gains, self._codec.networks.frame, 1)
         return heard
 
-    def _tokens(self, stream: int, data: bytes) -> NDArray[np.int32] | None:
+    def _decode(self, stream: int, data: bytes) -> NDArray[np.int32] | None:
         try:
             packet = LivePacket.unpack(data, self._codec.stages)
-            tokens = self._chains[stream].open(self._codec, packet)
+            tokens = self._coders[stream].decode(self._codec, packet)
         except BitstreamError:
-            self.needs_key[stream] = True
+            self.needs_independent[stream] = True
             return None
-        self.needs_key[stream] = False
+        self.needs_independent[stream] = False
         return tokens if len(tokens) == self._frames else None
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:
         """Stream number `stream` is a new one from the next packet on."""
         self._history.reset(stream)
-        self._known[stream] = self._run[stream] = self._recent[stream] = 0
-        self._chains[stream], self.needs_key[stream] = Chain(), False
+        self._coders[stream], self._concealment[stream] = PacketCoder(), Concealment(self._codec.stages)
+        self.needs_independent[stream] = False

@@ -16,6 +16,8 @@ from ..errors import MediaError
 from .audio import reason
 from .color import Colours, from_rgb
 
+MAX_SIDE, MAX_PIXELS = 1 << 14, 1 << 26
+"""How large pictures may be: pixels across or down, and in all."""
 STILLS = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".webp": "libwebp", ".bmp": "bmp", ".tif": "tiff",
           ".tiff": "tiff", ".ppm": "ppm", ".pgm": "pgm"}  # fmt: skip
 """Coder of each extension that one picture is written to."""

@@ -16,9 +16,9 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ..errors import MediaError
-from ..visual.header import MAX_PIXELS, MAX_SIDE
 from .audio import TECHNICAL_TAGS, reason
 from .color import UNSAID, Colours, to_rgb
+from .image import MAX_PIXELS, MAX_SIDE
 
 Picture = NDArray[np.uint8]
 """RGB, (H, W, 3)."""

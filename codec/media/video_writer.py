@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
-from pathlib import Path
 from typing import IO, Any, cast
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet as MediaPacket
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -41,7 +39,7 @@ class MovieWriter:
         tags: title, …
         colours: matrix and range of what is written, where the format has a choice.
         audio: facts of sound to be coded; None for none.
-        carried: description of sound that is carried as it was (`carried_facts`); None for none.
+        carried: description of sound that is carried as it was (`fsqcodec.media.passthrough`); None for none.
 
     Raises:
         MediaError: the extension is unknown, or the format cannot take these frames.
@@ -116,21 +114,3 @@ class MovieWriter:
             self._container.close()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self._suffix}: writing failed ({reason(error)})") from None
-
-
-def carried_facts(path: str | Path) -> dict[str, Any]:
-    """What it takes to write the packets of a file's sound again as they are, ready for JSON.
-
-    FFmpeg's description of the stream is kept as a Matroska file of its first packet.
-    """
-    sample = io.BytesIO()
-    with cast(InputContainer, av.open(str(path), metadata_errors="ignore")) as source:
-        stream = source.streams.audio[0]
-        with av.open(sample, "w", format="matroska") as out:
-            copy = out.add_stream_from_template(stream)
-            packet = next(packet for packet in source.demux(stream) if packet.size)
-            packet.stream = copy
-            out.mux(packet)
-        tick = stream.time_base or Fraction(1, 1000)
-        return {"codec": stream.codec_context.name, "tick": [tick.numerator, tick.denominator],
-                "sample": sample.getvalue().hex()}  # fmt: skip

@@ -1,242 +1,40 @@
-"""The picture codec: RGB frames to packets and back, one group of frames at a time."""
+"""The codec for pictures and video: files and arrays ↔ `.fsq` bytes."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..bitstream.container import Packet, Writer
 from ..bitstream.reader import Reader
-from ..entropy import range_coder
-from ..errors import BitstreamError, ModelError
-from ..media.image import from_png, to_png
-from ..media.video_reader import Frame, Picture
-from .header import Side, VisualHeader
-from .model import STRIDE, VisualModel
+from ..bitstream.writer import Writer
+from ..errors import ModelError
+from ..media.audio import has_sound
+from ..media.video_reader import Frame, FrameReader, Picture, VideoFacts
+from ..progress import Progress
+from .groups import GroupCodec
+from .model import VisualConfig, VisualModel
+from .movie import DEFAULT_QUALITY, MovieDecoder, Source, encode_movie
 from .prior import VisualPrior
-from .skip import PATIENCE, Skips
+from .sound import SOUND_KBPS, Sound, SoundOf, coded_sound, copied_sound, decode_sound, no_sound, read_sound
 
-GROUP = 32
-"""Frames in a packet, at most."""
-_STRIP = 1 << 22
-"""Picture elements that the networks see at once."""
-_CUT = 28.0
-"""Mean difference of neighbouring frames, of 255, that begins a new group."""
+if TYPE_CHECKING:
+    from ..protocols import AudioCodec, Video
 
 
-class VisualCodec:
-    """Encodes and decodes pictures and video with one model. Made by `fsqcodec.load`.
+class NeuralVisualCodec(GroupCodec):
+    """The `fsqcodec.VisualCodec` of a convolutional model. Made by `fsqcodec.load`."""
 
-    Example:
-        >>> import fsqcodec, numpy as np
-        >>> codec = fsqcodec.load("visual")
-        >>> picture = np.full((50, 70, 3), 128, np.uint8)
-        >>> data = codec.encode_picture(picture, quality=4)
-        >>> codec.decode_picture(data).shape
-        (50, 70, 3)
-    """
-
-    def __init__(
-        self, name: str, model: VisualModel, prior: VisualPrior, model_hash: bytes, metadata: dict[str, Any]
-    ) -> None:
-        self.name, self.model, self.prior = name, model.eval(), prior
-        self.model_hash, self.metadata = model_hash, metadata
-
-    @property
-    def qualities(self) -> int:
-        """Number of qualities; 1 is the lowest."""
-        return self.model.config.qualities
-
-    @property
-    def stages(self) -> int:
-        """Stages of the quantizer."""
-        return self.model.quantizer.stages
-
-    # pictures ↔ digits
-
-    @torch.inference_mode()
-    def analyse(self, picture: Picture, quality: int) -> Tensor:
-        """Latents of an RGB picture (H, W, 3) at quality 1 …, in cells of the finest grid, not rounded: (h, w, D)."""
-        height, width = picture.shape[:2]
-        padding = ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
-        padded = torch.from_numpy(np.pad(picture, padding, mode="edge"))
-        wanted = torch.tensor([quality - 1])
-        parts = []
-        for first, last, before, after in self._strips(padded.shape[0] // STRIDE, padded.shape[1] // STRIDE):
-            rows = padded[(first - before) * STRIDE : (last + after) * STRIDE]
-            z = self.model.encoder(rows[None].float() / 127.5 - 1, wanted)
-            parts.append(torch.tanh(z[0, before : before + last - first]))
-        layout = self.prior.layout
-        return torch.cat(parts) * (layout.levels**layout.passes / 2)
-
-    @torch.inference_mode()
-    def synthesise(self, digits: Tensor, quality: int, height: int, width: int) -> Picture:
-        """RGB picture (height, width, 3) of centred digits (h, w, passes, D)."""
-        layout = self.prior.layout
-        values = layout.known(digits, layout.passes, 0) * (2 / layout.levels**layout.passes)
-        wanted = torch.tensor([quality - 1])
-        parts = []
-        for first, last, before, after in self._strips(*digits.shape[:2]):
-            y = self.model.decoder(values[None, first - before : last + after], wanted)[0]
-            y = y[before * STRIDE : (before + last - first) * STRIDE]
-            parts.append(((y + 1) * 127.5).round().clamp(0, 255).byte())
-        picture: Picture = torch.cat(parts)[:height, :width].numpy()
-        return picture
-
-    def _strips(self, rows: int, columns: int) -> Iterator[tuple[int, int, int, int]]:
-        """Bands of latent rows that bound memory: first, last, and rows of surroundings above and below.
-
-        The surroundings are all that the networks look at, so bands join without a seam.
-        """
-        size, halo = max(1, _STRIP // (columns * STRIDE**2)), self.model.config.halo
-        for first in range(0, rows, size):
-            last = min(rows, first + size)
-            yield first, last, min(halo, first), min(halo, rows - last)
-
-    # groups of frames ↔ packets
-
-    def encode_group(
-        self, frames: Sequence[Frame], start: int, quality: int, stages: int | None = None
-    ) -> Packet:
-        """A packet of a group of frames; the first one does not look back.
-
-        Args:
-            frames: of one size.
-            start: number of the first.
-            quality: 1 … qualities.
-            stages: write this many stages (all when None).
-        """
-        per_layer = self.model.config.stages_per_layer
-        coders = [range_coder.encoder() for _ in range(-(-(stages or self.stages) // per_layer))]
-        before: Tensor | None = None
-        height, width = (-(-side // STRIDE) for side in frames[0].picture.shape[:2])
-        skips = Skips(height, width)
-        for values in _ahead(lambda f: self.analyse(f.picture, quality), frames):
-            before = self.prior.encode(coders, values, before, quality - 1, skips, PATIENCE)
-        alpha = b""
-        if any(frame.alpha is not None for frame in frames):
-            planes = [frame.alpha if frame.alpha is not None else np.full(frame.picture.shape[:2], 255, np.uint8)
-                      for frame in frames]  # fmt: skip
-            alpha = to_png(np.concatenate(planes))
-        side = Side(quality, tuple(frame.time for frame in frames), alpha, skipping=True)
-        return Packet(0, start, len(frames), (side.pack(), *(coder.finish() for coder in coders)))
-
-    def decode_group(
-        self, packet: Packet, header: VisualHeader, stages: int | None = None
-    ) -> Iterator[Frame]:
-        """The frames of a packet, decoded from at most `stages` stages.
-
-        Raises:
-            BitstreamError: a layer is damaged.
-        """
-        per_layer = header.stages_per_layer
-        try:
-            side = Side.unpack(packet.layers[0], packet.frames)
-            if not 1 <= side.quality <= self.qualities:
-                raise ValueError(f"quality {side.quality} is beyond the model's {self.qualities}")
-            alpha = self._alpha(side, header, packet.frames)
-        except ValueError as error:
-            raise BitstreamError(f"side information: {error}") from None
-        layers = -(-min(stages or header.stages, header.stages) // per_layer)
-        digits = self._digits(packet, header, side, layers)
-        pictures = _ahead(lambda d: self.synthesise(d, side.quality, header.height, header.width), digits)
-        for i, picture in enumerate(pictures):
-            yield Frame(picture, side.times[i], None if alpha is None else alpha[i])
-
-    def _digits(
-        self, packet: Packet, header: VisualHeader, side: Side, layers: int | None = None
-    ) -> Iterator[Tensor]:
-        """Digits of a packet's frames, of all layers that it has or of the first."""
-        quality = side.quality - 1
-        messages = packet.layers[1:] if layers is None else packet.layers[1 : 1 + layers]
-        decoders = [range_coder.decoder(message) for message in messages]
-        size = (-(-header.height // STRIDE), -(-header.width // STRIDE))
-        before: Tensor | None = None
-        skips = Skips(*size) if side.skipping else None
-        for _ in range(packet.frames):
-            before = self.prior.decode(decoders, *size, before, quality, skips)
-            yield before
-
-    def frame_bits(self, packet: Packet, header: VisualHeader) -> list[float]:
-        """Bits of every frame of a packet, by the prior; together they are the packet's layers within some bytes.
-
-        Raises:
-            BitstreamError: a layer is damaged.
-        """
-        try:
-            side = Side.unpack(packet.layers[0], packet.frames)
-        except ValueError as error:
-            raise BitstreamError(f"side information: {error}") from None
-        found, before = [], None
-        for digits in self._digits(packet, header, side):
-            bits = self.prior.bits(digits, before, side.quality - 1)
-            found.append(float(bits[: len(packet.layers) - 1].sum()))
-            before = digits
-        return found
-
-    @staticmethod
-    def _alpha(side: Side, header: VisualHeader, frames: int) -> NDArray[np.uint8] | None:
-        if not side.transparency:
-            return None
-        planes = from_png(side.transparency)
-        if planes.shape != (frames * header.height, header.width):
-            raise ValueError("transparency of another size")
-        return planes.reshape(frames, header.height, header.width)
-
-    def groups(self, frames: Iterable[Frame], most: int = GROUP) -> Iterator[list[Frame]]:
-        """Groups of at most `most` frames; a scene cut begins a new one."""
-        group: list[Frame] = []
-        thumbnail: NDArray[np.float32] | None = None
-        for frame in frames:
-            step = max(1, min(frame.picture.shape[:2]) // 48)
-            small = frame.picture[::step, ::step].astype(np.float32)
-            cut = thumbnail is not None and float(np.abs(small - thumbnail).mean()) > _CUT
-            if group and (cut or len(group) == most):
-                yield group
-                group = []
-            group.append(frame)
-            thumbnail = small
-        if group:
-            yield group
-
-    # files
-
-    def header(self, height: int, width: int, **facts: Any) -> VisualHeader:
-        """Header of a file of this model; `facts` are further fields of `VisualHeader`."""
-        config = self.model.config
-        settled = {"tick": Fraction(1, 25), "frame_rate": Fraction(25), "frames": 1, "stages": self.stages,
-                   "packet_frames": GROUP, **facts}  # fmt: skip
-        return VisualHeader(self.name, self.model_hash, self.prior.hash, width, height,
-                            stages_per_layer=config.stages_per_layer, **settled)  # fmt: skip
-
-    def check(self, reader: Reader) -> VisualHeader:
-        """The header of a file of pictures that was made with this model.
-
-        Raises:
-            ModelError: it was made with another.
-            BitstreamError: it holds sound only.
-        """
-        header = reader.header
-        if not isinstance(header, VisualHeader):
-            raise BitstreamError(f"{reader.name}: holds sound and no pictures")
-        if (header.model_hash, header.table_hash) != (self.model_hash, self.prior.hash):
-            made, ours = header.model_hash + header.table_hash, self.model_hash + self.prior.hash
-            raise ModelError(
-                f"{reader.name}: made with model {header.model} {made.hex()}, "
-                f"this is {self.name} {ours.hex()}; give the model it was made with by --model"
-            )
-        return header
+    # pictures
 
     def encode_picture(
-        self, picture: Picture, quality: int = 5, alpha: NDArray[np.uint8] | None = None
+        self, picture: Picture, quality: int = DEFAULT_QUALITY, alpha: NDArray[np.uint8] | None = None
     ) -> bytes:
         """The bytes of a `.fsq` file of one RGB picture uint8 (H, W, 3).
 
@@ -248,8 +46,7 @@ class VisualCodec:
         Raises:
             ValueError: there is no such quality.
         """
-        if not 1 <= quality <= self.qualities:
-            raise ValueError(f"quality must be 1 … {self.qualities}")
+        self._check_quality(quality)
         file = io.BytesIO()
         header = self.header(*picture.shape[:2], still=True, packet_frames=1, transparent=alpha is not None)
         writer = Writer(file, header)
@@ -274,15 +71,136 @@ class VisualCodec:
                 return np.concatenate([frame.picture, frame.alpha[..., None]], -1)
         raise reader.error(reader.position, "holds no picture")
 
+    # video
 
-def _ahead(work: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """`work` of every item in order, one item ahead in another thread: networks run while tokens are coded."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for item in items:
-            following = pool.submit(work, item)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+    def encode_frames(
+        self,
+        frames: Iterable[Picture],
+        frame_rate: float | Fraction = 25,
+        *,
+        quality: int = DEFAULT_QUALITY,
+        kbps: float | None = None,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """See `VisualCodec.encode_frames`."""
+        rate = Fraction(frame_rate).limit_denominator(1 << 20)
+        coming = (Frame(picture, number) for number, picture in enumerate(frames))
+        first = next(coming, None)
+        if first is None:
+            raise ValueError("no frames to encode")
+        height, width = first.picture.shape[:2]
+        source = Source(VideoFacts(width, height, 1 / rate, rate), _joined(first, coming))
+        return self._encode(source, no_sound(), quality, kbps, progress)
+
+    def decode_frames(self, data: bytes, stages: int | None = None) -> Video:
+        """See `VisualCodec.decode_frames`."""
+        from ..protocols import Video
+
+        reader = Reader(io.BytesIO(data), "bytes")
+        header = self.check(reader)
+        frames = list(MovieDecoder(self, reader).frames(header, stages))
+        if not frames:
+            raise reader.error(reader.position, "holds no frame")
+        times = np.array([float(frame.time * header.tick) for frame in frames])
+        return Video(np.stack([frame.picture for frame in frames]), times, header.frame_rate)
+
+    # media files
+
+    def encode_media(
+        self,
+        source: str | Path,
+        *,
+        quality: int = DEFAULT_QUALITY,
+        kbps: float | None = None,
+        audio: AudioCodec | Literal["copy", "none"] = "copy",
+        audio_kbps: float = SOUND_KBPS,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """See `VisualCodec.encode_media`."""
+        sound = no_sound()
+        with FrameReader(source) as reader:
+            if not reader.facts.still and audio != "none" and has_sound(source):
+                sound = _sound(source, audio, audio_kbps, progress)
+            return self._encode(Source.of(reader), sound, quality, kbps, progress)
+
+    def decode_media(
+        self,
+        data: bytes,
+        file: IO[bytes],
+        suffix: str,
+        *,
+        stages: int | None = None,
+        audio: AudioCodec | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """See `VisualCodec.decode_media`."""
+        reader = Reader(io.BytesIO(data), "bytes")
+        header = self.check(reader)
+        decoder = MovieDecoder(self, reader)
+        if header.still:
+            file.write(decoder.still(suffix, stages))
+            return
+        if header.audio:
+            if audio is None:
+                raise ModelError(f"its sound was coded by {header.audio.model}: give that model as `audio`")
+            decoder.sound = decode_sound(audio, SoundOf(Reader(io.BytesIO(data), "bytes")), False)
+        decoder.movie(file, suffix, stages, progress)
+
+    def _encode(
+        self, source: Source, sound: Sound, quality: int, kbps: float | None, progress: Progress | None
+    ) -> bytes:
+        self._check_quality(quality)
+        target = io.BytesIO()
+        encode_movie(self, source, target, sound, quality, kbps, progress)
+        return target.getvalue()
+
+    def _check_quality(self, quality: int) -> None:
+        if not 1 <= quality <= self.qualities:
+            raise ValueError(f"quality must be 1 … {self.qualities}")
+
+
+def _joined(first: Frame, rest: Iterable[Frame]) -> Iterable[Frame]:
+    yield first
+    for frame in rest:
+        if frame.picture.shape != first.picture.shape:
+            raise ValueError(f"frames of different sizes: {first.picture.shape} and {frame.picture.shape}")
+        yield frame
+
+
+def _sound(source: str | Path, audio: AudioCodec | str, kbps: float, progress: Progress | None) -> Sound:
+    if isinstance(audio, str):
+        return copied_sound(source)
+    encoded = read_sound(source, audio, kbps, 0, progress)
+    return coded_sound(audio, encoded) if encoded else no_sound()
+
+
+class VisualWeights(NamedTuple):
+    """Contents of a picture model's file."""
+
+    model: VisualModel
+    """Networks, float32."""
+    prior: VisualPrior | None
+
+    @classmethod
+    def restore(
+        cls, config: dict[str, Any], tensors: dict[str, Tensor], integers: dict[str, NDArray[np.integer]]
+    ) -> VisualWeights:
+        """The weights of a model file's configuration, tensors and integers of the prior.
+
+        Raises:
+            ValueError: they do not fit together.
+            ModelError: the prior is damaged.
+        """
+        model = VisualModel(VisualConfig.from_dict(config))
+        model.load_state_dict(tensors)
+        return cls(model, VisualPrior(integers, model.config) if integers else None)
+
+    def codec(self, name: str, model_hash: bytes, metadata: dict[str, Any]) -> NeuralVisualCodec:
+        """The codec of these weights.
+
+        Raises:
+            ModelError: they are not finished.
+        """
+        if self.prior is None:
+            raise ModelError("has no prior yet; let `fsqcodec train` finish it")
+        return NeuralVisualCodec(name, self.model, self.prior, model_hash, metadata)

@@ -1,4 +1,4 @@
-"""Header fields of pictures and video in a `.fsq` file, and the side information of a packet.
+"""Header of pictures and video in a `.fsq` file, and the side information of a packet: typed fields, or up to version 3
 
     fields  = 1  name:bytes  model_hash:8  prior_hash:4  width  height  tick_num  tick_den  rate_num  rate_den
               frames+1  stages  stages_per_layer  packet_frames  flags  tags:bytes(JSON)  audio:bytes
@@ -15,29 +15,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from ..bitstream.container import (
-    MAX_HEADER,
-    MAX_STAGES,
-    VISUAL,
-    Header,
-    read_varint,
+from ..bitstream.fields import MAX_FIELDS, Field, FieldReader, pack_fields
+from ..bitstream.header import (
+    COMMON,
+    LENGTH,
+    STAGES,
+    TYPED,
+    FileHeader,
+    common_fields,
+    read_identity,
+    read_length,
+    read_plain_identity,
+    read_plain_stages,
+    read_plain_tags,
+    read_tags,
     seal,
-    unzigzag,
-    varint,
-    zigzag,
 )
+from ..bitstream.packet import Packet
+from ..bitstream.primitives import Cursor, json_bytes, unzigzag, varints, zigzag
+from ..bitstream.stats import FileStats
+from ..errors import BitstreamError
 from ..media.color import UNSAID, Colours
+from ..media.image import MAX_PIXELS, MAX_SIDE
+from ..registry import header_of
 
-MAX_SIDE = 1 << 14
-MAX_PIXELS = 1 << 26
+KIND = 1
 MAX_GROUP = 256
 """Frames in a packet."""
 _MAX_PACKET = 1 << 27
-_STILL, _GREY, _TRANSPARENT, _CARRIED, _MATRIX, _FULL = 1, 2, 4, 8, 16, 256
+_MAX_RATIONAL = 1 << 40
+_STILL, _GREY, _TRANSPARENT = 1, 2, 4
+_CARRIED, _MATRIX, _FULL = 8, 16, 256
+"""Further flags up to version 3."""
+SIZE = Field(16, "width and height", True, (MAX_SIDE, MAX_SIDE))
+CLOCK = Field(17, "seconds of a tick", True, (_MAX_RATIONAL, _MAX_RATIONAL))
+RATE = Field(18, "frames a second", False, (_MAX_RATIONAL, _MAX_RATIONAL))
+FLAGS = Field(19, "still, grey, transparent", True, (7,))
+COLOURS = Field(20, "colour matrix and full range", False, (15, 1))
+SOUND = Field(21, "header of coded sound", True, size=MAX_FIELDS)
+PASSTHROUGH = Field(22, "description of sound that passes through", True, size=MAX_FIELDS)
+FIELDS = (SIZE, CLOCK, RATE, FLAGS, COLOURS, SOUND, PASSTHROUGH)
 
 
 @dataclass(frozen=True)
@@ -69,7 +90,7 @@ class VisualHeader:
     colours: Colours = UNSAID
     """Of the original, and of what is decoded where the format has a choice."""
     tags: dict[str, str] = field(default_factory=dict)
-    audio: Header | None = None
+    audio: FileHeader | None = None
     """The sound, coded by an audio model."""
     carried: dict[str, Any] | None = None
     """Codec, rate, layout, time base and extra data of sound that is carried as it was."""
@@ -82,7 +103,7 @@ class VisualHeader:
     @property
     def streams(self) -> int:
         """The pictures', and the sound's."""
-        return 1 + (self.audio.channels if self.audio else bool(self.carried))
+        return 1 + (self.audio.streams if self.audio else bool(self.carried))
 
     @property
     def max_packet(self) -> int:
@@ -108,81 +129,172 @@ class VisualHeader:
         """Whether streams that end with these frames are all that the header tells of; of sound it does not tell."""
         return self.frames is not None and len(ends) == 1 and ends[0] >= self.frames
 
+    def scalable(self, stream: int) -> bool:
+        """Layers of the pictures may be dropped; the sound stays whole."""
+        return stream == 0
+
+    def stage_range(self, layer: int) -> tuple[int, int]:
+        """First and last stage of a layer, counted from 1; (0, 0) for side information."""
+        if not layer:
+            return 0, 0
+        first = (layer - 1) * self.stages_per_layer
+        return first + 1, min(self.stages, first + self.stages_per_layer)
+
+    def stages_of(self, layers: int) -> int:
+        """Stages of the first so many layers."""
+        return min(self.stages, max(0, layers - 1) * self.stages_per_layer)
+
+    def peeled(self, layers: int) -> VisualHeader:
+        """The header of the file whose packets keep so many layers."""
+        return replace(self, stages=self.stages_of(layers))
+
+    def facts(self, stats: FileStats) -> dict[str, Any]:
+        """What `fsqcodec info` tells of pictures."""
+        sound = self.audio.model if self.audio else self.carried["codec"] if self.carried else None
+        pixels = self.width * self.height * max(1, stats.frames)
+        return {
+            "kind": "picture" if self.still else "video",
+            "width": self.width,
+            "height": self.height,
+            "frames": stats.frames,
+            "frames_per_second": float(self.frame_rate),
+            "tick": str(self.tick),
+            "bits_per_pixel": 8 * (stats.total - stats.sound) / pixels,
+            "sound": sound,
+            "sound_bytes": stats.sound,
+            "transparent": self.transparent,
+            "packet_frames": self.packet_frames,
+        }
+
     def pack(self) -> bytes:
         """The bytes of the header.
 
         Raises:
             BitstreamError: the tags do not fit.
         """
+        return seal(self.fields())
 
-        def text(values: dict[str, Any]) -> bytes:
-            return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() if values else b""
+    def fields(self) -> bytes:
+        """The header's typed fields.
 
+        Raises:
+            BitstreamError: a file cannot hold one.
+        """
+        values = common_fields(self, KIND, self.packet_frames, self.stages_per_layer, self.frames)
         flags = self.still * _STILL | self.grey * _GREY | self.transparent * _TRANSPARENT
-        flags |= (_CARRIED if self.carried else 0) | self.colours.matrix * _MATRIX | self.colours.full * _FULL
-        audio = self.audio.fields() if self.audio else text(self.carried or {})
-        name, tags = self.model.encode(), text(self.tags)
-        numbers = (self.width, self.height, self.tick.numerator, self.tick.denominator, self.frame_rate.numerator,
-                   self.frame_rate.denominator, 0 if self.frames is None else self.frames + 1, self.stages,
-                   self.stages_per_layer, self.packet_frames, flags, len(tags))  # fmt: skip
-        fields = varint(VISUAL) + varint(len(name)) + name + self.model_hash + self.table_hash
-        return seal(fields + b"".join(map(varint, numbers)) + tags + varint(len(audio)) + audio)
+        values[SIZE] = SIZE.numbers(self.width, self.height)
+        values[CLOCK] = CLOCK.numbers(*self.tick.as_integer_ratio())
+        values[RATE] = RATE.numbers(*self.frame_rate.as_integer_ratio())
+        if flags:
+            values[FLAGS] = FLAGS.numbers(flags)
+        if self.colours != UNSAID:
+            values[COLOURS] = COLOURS.numbers(self.colours.matrix, self.colours.full)
+        if self.audio:
+            values[SOUND] = SOUND.data(self.audio.fields())
+        if self.carried:
+            values[PASSTHROUGH] = PASSTHROUGH.data(json_bytes(self.carried))
+        return pack_fields(values)
 
     @classmethod
-    def unpack(cls, body: bytes) -> VisualHeader:
-        """The header of the bytes between its length and its crc.
+    def unpack(cls, body: bytes, version: int) -> VisualHeader:
+        """The header of the fields of a file of a version.
 
         Raises:
             ValueError: they are none.
         """
-        _, at = read_varint(body, 0, 1)
-        size, at = read_varint(body, at, 256)
-        name, at = body[at : at + size].decode("utf-8"), at + size
-        hashes, at = body[at : at + 12], at + 12
-        limits = (
-            MAX_SIDE,
-            MAX_SIDE,
-            *[1 << 40] * 4,
-            1 << 48,
-            MAX_STAGES,
-            MAX_STAGES,
-            MAX_GROUP,
-            2 * _FULL - 1,
-            MAX_HEADER,
-        )
-        numbers = []
-        for limit in limits:
-            number, at = read_varint(body, at, limit)
-            numbers.append(number)
-        width, height, *rationals, frames, stages, per_layer, group, flags, size = numbers
-        tags = json.loads(body[at : at + size].decode("utf-8")) if size else {}
-        length, at = read_varint(body, at + size, MAX_HEADER)
-        audio = body[at : at + length]
+        header = cls._typed(body, version) if version >= TYPED else cls._plain(body, version)
+        needed = (header.width, header.height, header.stages_per_layer, header.packet_frames)
         if (
-            at + length != len(body)
-            or 0 in (width, height, *rationals, per_layer, group)
-            or width * height > MAX_PIXELS
-            or not isinstance(tags, dict)
-            or not all(isinstance(value, str) for value in tags.values())
+            0 in (*needed, header.tick, header.frame_rate)
+            or header.width * header.height > MAX_PIXELS
+            or header.packet_frames > MAX_GROUP
         ):
             raise ValueError("its fields do not fit together")
-        carried = json.loads(audio.decode("utf-8")) if flags & _CARRIED else None
-        if flags & _CARRIED and not isinstance(carried, dict):
-            raise ValueError("sound without a description")
+        return header
+
+    @classmethod
+    def _typed(cls, body: bytes, version: int) -> VisualHeader:
+        fields = FieldReader(body, (*COMMON, *FIELDS))
+        per_layer, packet_frames, stages = fields.numbers(STAGES)
+        (flags,) = fields.numbers(FLAGS, (0,))
+        matrix, full = fields.numbers(COLOURS, (UNSAID.matrix, UNSAID.full))
+        width, height = fields.numbers(SIZE)
+        sound = fields.data(SOUND, b"")
         return cls(
-            name, hashes[:8], hashes[8:], width, height, Fraction(*rationals[:2]), Fraction(*rationals[2:]),
-            frames - 1 if frames else None, stages, per_layer, group, bool(flags & _STILL), bool(flags & _GREY),
-            bool(flags & _TRANSPARENT), Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)), tags,
-            None if carried or not audio else Header.unpack(audio), carried,
-        )  # fmt: skip
+            *read_identity(fields),
+            width,
+            height,
+            _rational(fields.numbers(CLOCK)),
+            _rational(fields.numbers(RATE, (25, 1))),
+            read_length(fields),
+            stages,
+            per_layer,
+            packet_frames,
+            still=bool(flags & _STILL),
+            grey=bool(flags & _GREY),
+            transparent=bool(flags & _TRANSPARENT),
+            colours=Colours(matrix, bool(full)),
+            tags=read_tags(fields),
+            audio=header_of("audio").unpack(sound, version) if sound else None,
+            carried=_description(fields.data(PASSTHROUGH)) if PASSTHROUGH in fields else None,
+        )
+
+    @classmethod
+    def _plain(cls, body: bytes, version: int) -> VisualHeader:
+        """Up to version 3."""
+        fields = Cursor(body)
+        identity = read_plain_identity(fields, KIND)
+        width, height = fields.numbers(*SIZE.limits)
+        tick, rate = fields.numbers(*CLOCK.limits), fields.numbers(*RATE.limits)
+        frames = fields.number(*LENGTH.limits)
+        stages, per_layer, group = read_plain_stages(fields)
+        flags = fields.number(2 * _FULL - 1)
+        tags = read_plain_tags(fields)
+        audio = fields.sized(MAX_FIELDS)
+        if not fields.done:
+            raise ValueError("its fields do not fit together")
+        carried = _description(audio) if flags & _CARRIED else None
+        return cls(
+            *identity,
+            width,
+            height,
+            _rational(tick),
+            _rational(rate),
+            frames - 1 if frames else None,
+            stages,
+            per_layer,
+            group,
+            still=bool(flags & _STILL),
+            grey=bool(flags & _GREY),
+            transparent=bool(flags & _TRANSPARENT),
+            colours=Colours(flags % _FULL // _MATRIX, bool(flags & _FULL)),
+            tags=tags,
+            audio=None if carried or not audio else header_of("audio").unpack(audio, version),
+            carried=carried,
+        )
 
 
+def _rational(numbers: list[int]) -> Fraction:
+    if 0 in numbers:
+        raise ValueError("its fields do not fit together")
+    return Fraction(*numbers)
+
+
+def _description(text: bytes) -> dict[str, Any]:
+    found = json.loads(text.decode("utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("sound without a description")
+    return found
+
+
+MAX_TIME, MAX_STEP = 1 << 60, 1 << 48
+"""Ticks of a time, zigzag, and of a step from one to the next."""
 _SKIPPING = 64
 """Added to the quality in a packet that skips; qualities are below."""
 
 
 @dataclass(frozen=True)
-class Side:
+class SideInfo:
     """Side information of a packet."""
 
     quality: int
@@ -201,20 +313,30 @@ class Side:
             zigzag(self.times[0]),
             *steps,
         )  # the first time may lie before zero
-        return b"".join(map(varint, numbers)) + self.transparency
+        return varints(numbers) + self.transparency
 
     @classmethod
-    def unpack(cls, data: bytes, frames: int) -> Side:
+    def unpack(cls, data: bytes, frames: int) -> SideInfo:
         """Inverse of `pack`.
 
         Raises:
             ValueError: the data are damaged.
         """
-        number, at = read_varint(data, 0, 255)
-        skipping, quality = divmod(number, _SKIPPING)
-        first, at = read_varint(data, at, 1 << 60)
-        times = [unzigzag(first)]
+        fields = Cursor(data)
+        skipping, quality = divmod(fields.number(255), _SKIPPING)
+        times = [unzigzag(fields.number(MAX_TIME))]
         for _ in range(frames - 1):
-            step, at = read_varint(data, at, 1 << 48)
-            times.append(times[-1] + step)
-        return cls(quality, tuple(times), data[at:], bool(skipping))
+            times.append(times[-1] + fields.number(MAX_STEP))
+        return cls(quality, tuple(times), data[fields.at :], bool(skipping))
+
+
+def side_of(packet: Packet) -> SideInfo:
+    """Side information of a packet of pictures.
+
+    Raises:
+        BitstreamError: it is damaged.
+    """
+    try:
+        return SideInfo.unpack(packet.layers[0], packet.frames)
+    except ValueError as error:
+        raise BitstreamError(f"side information: {error}") from None

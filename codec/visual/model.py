@@ -171,6 +171,9 @@ def _first_gains(config: VisualConfig, channels: int) -> Tensor:
 class VisualModel(nn.Module):
     """Encoder, quantizer and decoder for RGB pictures."""
 
+    kind, int8_matrices = "visual", False
+    """Modality in model files, and whether they hold matrices in 8 bits."""
+
     def __init__(self, config: VisualConfig) -> None:
         super().__init__()
         self.config = config

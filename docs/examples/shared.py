@@ -8,7 +8,7 @@ from pathlib import Path
 import fsqcodec
 import numpy as np
 import torch
-from fsqcodec.train.corpus import read_shard, shards_of
+from fsqcodec.train.data.token_shards import read_shard, shards_of
 from torch import Tensor, nn
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fsqcodec.bitstream.container import PACKET_SECONDS
+from fsqcodec.bitstream.writer import PACKET_SECONDS
 from fsqcodec.media.audio import AudioFacts, AudioReader, AudioWriter
 from helpers import CALL, SPEECH, call
 

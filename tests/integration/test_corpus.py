@@ -20,13 +20,15 @@ import pytest
 import soundfile
 import torch
 import webdataset
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.errors import ConfigError, ModelError
-from fsqcodec.train import corpus
-from fsqcodec.train.config import DataConfig, PriorConfig, Source
-from fsqcodec.train.data import Crops
-from fsqcodec.train.fit_prior import PriorTrainer
-from fsqcodec.train.items import list_items
+from fsqcodec.train.build import build_trainer
+from fsqcodec.train.config.audio import DataConfig
+from fsqcodec.train.config.base import Source
+from fsqcodec.train.config.prior import PriorConfig
+from fsqcodec.train.data import token_shards as corpus
+from fsqcodec.train.data.audio import Crops
+from fsqcodec.train.data.manifest import list_items
 from helpers import SPEECH, call
 
 
@@ -45,7 +47,7 @@ def _keys(shards: Path) -> list[str]:
     return [item.key for shard in corpus.shards_of(shards) for item in corpus.read_shard(shard)]
 
 
-def test_tokens_of_a_folder_are_those_of_encode(codec: Codec, tmp_path: Path) -> None:
+def test_tokens_of_a_folder_are_those_of_encode(codec: NeuralAudioCodec, tmp_path: Path) -> None:
     keys = _write_corpus(tmp_path / "in", 5)
     (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF no sound")
     done = call("corpus", "tokenize", tmp_path / "in", "--out", tmp_path / "out", "--per-shard", 2)
@@ -60,7 +62,7 @@ def test_tokens_of_a_folder_are_those_of_encode(codec: Codec, tmp_path: Path) ->
     assert 0 < stats["kbps_entropy"] < stats["kbps_fixed"]
 
 
-def test_shards_are_webdataset_ones_and_decode(codec: Codec, tmp_path: Path) -> None:
+def test_shards_are_webdataset_ones_and_decode(codec: NeuralAudioCodec, tmp_path: Path) -> None:
     keys = _write_corpus(tmp_path / "in", 3)
     call("corpus", "tokenize", tmp_path / "in", "--out", tmp_path / "out", "--stages", 6)
     urls = str(tmp_path / "out" / "shard-000000.tar")
@@ -73,7 +75,7 @@ def test_shards_are_webdataset_ones_and_decode(codec: Codec, tmp_path: Path) -> 
         assert soundfile.info(str(back)).frames == soundfile.info(str(original)).frames
 
 
-def test_media_in_shards_and_lists(codec: Codec, tmp_path: Path) -> None:
+def test_media_in_shards_and_lists(codec: NeuralAudioCodec, tmp_path: Path) -> None:
     keys = _write_corpus(tmp_path / "in", 4)
     with tarfile.open(tmp_path / "raw.tar", "w") as tar:
         for key in keys:
@@ -94,7 +96,7 @@ def test_media_in_shards_and_lists(codec: Codec, tmp_path: Path) -> None:
     assert all(np.array_equal(packed[key], plain[key]) for key in keys[:2])
 
 
-def test_killed_at_any_moment_it_goes_on(codec: Codec, tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_goes_on(codec: NeuralAudioCodec, tmp_path: Path) -> None:
     keys = _write_corpus(tmp_path / "in", 24)
     command = [sys.executable, "-m", "fsqcodec.cli.main", "corpus", "tokenize", str(tmp_path / "in"),
                "--out", str(tmp_path / "out"), "--per-shard", "3"]  # fmt: skip
@@ -125,7 +127,7 @@ def test_killed_at_any_moment_it_goes_on(codec: Codec, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*.part"))
 
 
-def test_other_sources_need_another_folder(codec: Codec, tmp_path: Path) -> None:
+def test_other_sources_need_another_folder(codec: NeuralAudioCodec, tmp_path: Path) -> None:
     _write_corpus(tmp_path / "in", 2)
     call("corpus", "tokenize", tmp_path / "in", "--out", tmp_path / "out")
     _write_corpus(tmp_path / "in", 3)
@@ -137,7 +139,7 @@ def test_other_sources_need_another_folder(codec: Codec, tmp_path: Path) -> None
         corpus.plan([str(tmp_path / "twice.txt")], 2)
 
 
-def test_training_reads_shards_of_media_and_of_tokens(codec: Codec, tmp_path: Path) -> None:
+def test_training_reads_shards_of_media_and_of_tokens(codec: NeuralAudioCodec, tmp_path: Path) -> None:
     keys = _write_corpus(tmp_path / "in", 6)
     with tarfile.open(tmp_path / "raw.tar", "w") as tar:
         for key in sorted(keys):
@@ -152,15 +154,25 @@ def test_training_reads_shards_of_media_and_of_tokens(codec: Codec, tmp_path: Pa
     for i in range(5):
         assert torch.equal(packed[i]["audio"], plain[i]["audio"])
     call("corpus", "tokenize", tmp_path / "raw.tar", "--out", tmp_path / "shards", "--per-shard", 2)
-    config = PriorConfig(str(tmp_path / "run"), "speech-24k", DataConfig([]), shards=str(tmp_path / "shards"),
-                         frames=8, steps=2, batch=2, mixed_precision="no")  # fmt: skip
+    config = PriorConfig(
+        out=str(tmp_path / "run"),
+        prior_of="speech-24k",
+        data=DataConfig([]),
+        shards=str(tmp_path / "shards"),
+        frames=8,
+        steps=2,
+        batch=2,
+        mixed_precision="no",
+    )
     with pytest.raises(ConfigError, match="nowhere"):  # before the work, not after it
-        PriorTrainer(replace(config, validate=str(tmp_path / "nowhere")), lambda _: None)
-    trainer = PriorTrainer(config, lambda _: None)
-    assert trainer.tokens.shape == (6 * 3, 8, codec.stages)
+        build_trainer(replace(config, validate=str(tmp_path / "nowhere")), lambda _: None)
+    trainer = build_trainer(config, lambda _: None)
+    tokens = trainer.task.tokens
+    assert tokens.shape == (6 * 3, 8, codec.stages)
     expected = codec.encode_media(tmp_path / "in" / sorted(keys)[0]).tokens[0, :, :8].T
-    assert any(np.array_equal(piece, expected) for piece in trainer.tokens.numpy())
-    assert np.isfinite(trainer.train_step())
+    assert any(np.array_equal(piece, expected) for piece in tokens.numpy())
+    items = [trainer.task.data[i]["digits"] for i in range(2)]
+    assert np.isfinite(trainer.train_step({"digits": torch.stack(items)})["bits"])
     call("corpus", "tokenize", tmp_path / "raw.tar", "--out", tmp_path / "few", "--stages", 3)
     with pytest.raises(ModelError, match="not all stages"):
-        PriorTrainer(replace(config, shards=str(tmp_path / "few")), lambda _: None)
+        build_trainer(replace(config, shards=str(tmp_path / "few")), lambda _: None)

@@ -8,7 +8,7 @@ import fsqcodec
 import numpy as np
 import onnxruntime
 import pytest
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.export.onnx import with_onnx
 from helpers import SPEECH, call
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fast(codec: Codec, folder: Path) -> Codec:
+def fast(codec: NeuralAudioCodec, folder: Path) -> NeuralAudioCodec:
     return with_onnx(codec, folder)
 
 
@@ -36,14 +36,16 @@ def test_graphs_explain_themselves(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_a_live_stream_is_the_same_by_both(codec: Codec, fast: Codec, speech: Samples, frames: int) -> None:
+def test_a_live_stream_is_the_same_by_both(
+    codec: NeuralAudioCodec, fast: NeuralAudioCodec, speech: Samples, frames: int
+) -> None:
     heard, tokens = [], []
     for engine in (codec, fast):
-        sender, receiver = fsqcodec.Encoder(engine, frames), fsqcodec.Decoder(codec)
+        sender, receiver = fsqcodec.LiveEncoder(engine, frames), fsqcodec.LiveDecoder(codec)
         packets = sender.push(speech) + sender.flush()
         tokens.append(packets)
         heard.append(np.concatenate([*map(receiver.push, packets), receiver.flush()]))
-    by_onnx = fsqcodec.Decoder(fast)
+    by_onnx = fsqcodec.LiveDecoder(fast)
     again = np.concatenate([*map(by_onnx.push, tokens[0]), by_onnx.flush()])
     assert np.abs(again - heard[0]).max() < 1e-3
     # Latents on borders of cells may fall to the other side; what is heard is as near to the original.
@@ -51,8 +53,10 @@ def test_a_live_stream_is_the_same_by_both(codec: Codec, fast: Codec, speech: Sa
     assert error[1] == pytest.approx(error[0], rel=0.02)
 
 
-def test_state_can_be_kept_and_batches_run(codec: Codec, fast: Codec, speech: Samples) -> None:
-    sender = fsqcodec.Encoder(fast, 2)
+def test_state_can_be_kept_and_batches_run(
+    codec: NeuralAudioCodec, fast: NeuralAudioCodec, speech: Samples
+) -> None:
+    sender = fsqcodec.LiveEncoder(fast, 2)
     sender.push(speech[:9600])
     state = sender.snapshot()
     expected = sender.push(speech[9600:19200])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from pathlib import Path
 
 import fsqcodec
@@ -10,13 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fsqcodec.checkpoints import load_model, token_hash
+from fsqcodec.checkpoints import audio_weights, token_hash
 from fsqcodec.cli.main import main
 from fsqcodec.errors import ConfigError, ModelError
-from fsqcodec.train.config import PriorConfig, load_config
+from fsqcodec.train.build import build_trainer, load_config
+from fsqcodec.train.config.prior import PriorConfig
 from fsqcodec.train.finetune import Finetune, Settings, split
-from fsqcodec.train.fit_prior import PriorTrainer
-from fsqcodec.train.loop import Trainer
 from helpers import RECIPE, SPEECH
 from safetensors.torch import load_file
 
@@ -40,7 +40,7 @@ def fit(folder: Path, base: Path, steps: int = 60, name: str = "prior") -> Path:
                                    start=base / "prior.safetensors", cache=folder / "cache", speech=SPEECH))  # fmt: skip
     config = load_config(recipe)
     assert isinstance(config, PriorConfig)
-    PriorTrainer(config, lambda _: None).run()
+    build_trainer(config, lambda _: None).run()
     return folder / name
 
 
@@ -51,7 +51,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE.format(out=folder / "run", cache=folder / "cache", speech=SPEECH, steps=30))
     # A few small steps: tokens of a nearly random encoder have a past to learn from.
-    Trainer(
+    build_trainer(
         load_config(recipe, ["loss.rate=[0.001, 0.001]", "optim.steps=4", "optim.lr=0.00001"]), lambda _: None
     ).run()
     return fit(folder, folder / "run", 150) / "model.safetensors"
@@ -85,23 +85,24 @@ def test_the_fitted_prior_learns_and_its_files_decode(base: Path, speech: np.nda
 
 def test_a_fit_resumes_to_the_same_integers(base: Path, tmp_path: Path) -> None:
     run = base.parent.parent / "run"
-    whole = load_model(fit(tmp_path, run, 30, "whole") / "model.safetensors").prior
-    stopped = PriorTrainer(
-        load_config(tmp_path / "whole.yaml", [f"out={tmp_path / 'parts'}"]), lambda _: None
-    )  # type: ignore[arg-type]
-    for _ in range(25):  # past the step from which weights are quantized
-        stopped.train_step()
-    stopped.save()
-    again = PriorTrainer(load_config(tmp_path / "whole.yaml", [f"out={tmp_path / 'parts'}"]), lambda _: None)  # type: ignore[arg-type]
+    whole = audio_weights(fit(tmp_path, run, 30, "whole") / "model.safetensors").prior
+    parts_of = load_config(tmp_path / "whole.yaml", [f"out={tmp_path / 'parts'}"])
+
+    def stop(step: int, *_: object) -> None:
+        if step == 25:  # past the step from which weights are quantized
+            signal.raise_signal(signal.SIGTERM)
+
+    build_trainer(parts_of, lambda _: None).run(stop)
+    again = build_trainer(parts_of, lambda _: None)
     assert again.step == 25
     again.run()
-    parts = load_model(tmp_path / "parts" / "model.safetensors").prior
+    parts = audio_weights(tmp_path / "parts" / "model.safetensors").prior
     assert whole
     assert parts
     assert whole.hash == parts.hash
     changed = [f"out={tmp_path / 'parts'}", "prior_of=speech-24k"]
     with pytest.raises(ConfigError, match="tokens of another model"):
-        PriorTrainer(load_config(tmp_path / "whole.yaml", changed), lambda _: None)  # type: ignore[arg-type]
+        build_trainer(load_config(tmp_path / "whole.yaml", changed), lambda _: None)
 
 
 def test_a_decoder_tuned_to_a_voice_reads_the_old_files(
@@ -134,7 +135,7 @@ def test_a_decoder_trained_against_an_adversary_keeps_tokens_and_prior(base: Pat
         "loss.adversarial=[0.1, 0.1]",
         "loss.features=[0.1, 0.1]",
     ]
-    Trainer(load_config(recipe, against), lambda _: None).run()
+    build_trainer(load_config(recipe, against), lambda _: None).run()
     with (tmp_path / "run" / "log.csv").open() as table:
         critic = [float(row["critic"]) for row in csv.DictReader(table)]
     assert np.mean(critic[-5:]) < 0.9 * np.mean(critic[:5])  # it tells a poor reconstruction from an original
@@ -144,7 +145,7 @@ def test_a_decoder_trained_against_an_adversary_keeps_tokens_and_prior(base: Pat
         recipe,
         [*against, f"out={tmp_path / 'on'}", f"adversary={tmp_path / 'run' / 'adversary.safetensors'}"],
     )
-    kept = Trainer(again, lambda _: None).beside["adversary"].state_dict()
+    kept = build_trainer(again, lambda _: None).auxiliary["adversary"].state_dict()
     assert all(
         torch.equal(v, kept[k]) for k, v in load_file(tmp_path / "run" / "adversary.safetensors").items()
     )

@@ -14,7 +14,7 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.tokens import Encoded
 from helpers import ROOT, SPEECH
 from media import picture
@@ -57,7 +57,7 @@ def test_a_wheel_encodes_and_decodes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
-    codec: Codec, encoded: Encoded, tmp_path: Path
+    codec: NeuralAudioCodec, encoded: Encoded, tmp_path: Path
 ) -> None:
     programs = fresh_environment(tmp_path)
     install = (programs / "python", "-m", "pip", "install", "--no-deps", "--quiet")
@@ -86,7 +86,8 @@ def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
         "fsqcodec.quantization.fsq",
         "fsqcodec.quantization.residual_fsq",
         "fsqcodec.audio.codec",
-        "fsqcodec.live.stream",
+        "fsqcodec.live.encoder",
+        "fsqcodec.live.batch",
         "fsqcodec.visual.codec",
     ],
 )

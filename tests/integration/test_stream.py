@@ -14,12 +14,14 @@ def test_a_call_over_udp(tmp_path: Path) -> None:
     done = call("stream", SPEECH, heard, "--loss", 10, "--fast", "--packet", 40)
     text = done.stderr.decode()
     assert "60 ms (packet 40, decoder 20)" in text
-    made_up = int(text.split(" made up")[0].split()[-1])
-    assert 2 <= made_up <= 60
+    concealed = int(text.split(" concealed")[0].split()[-1])
+    assert 2 <= concealed <= 60
     assert soundfile.info(str(heard)).frames > 0.9 * 24000 * soundfile.info(str(SPEECH)).duration
     assert b"exists" in call("stream", SPEECH, heard, "--fast", code=1).stderr
-    chained = call("stream", SPEECH, tmp_path / "again.wav", "--fast", "--key-every", 250).stderr.decode()
-    rates = [float(found.split(" kbit/s")[0].split()[-1]) for found in (text, chained)]
+    predicted = call(
+        "stream", SPEECH, tmp_path / "a.wav", "--fast", "--independent-every", 250
+    ).stderr.decode()
+    rates = [float(found.split(" kbit/s")[0].split()[-1]) for found in (text, predicted)]
     assert rates[1] < 0.8 * rates[0]
 
 

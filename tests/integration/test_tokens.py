@@ -9,13 +9,13 @@ import fsqcodec
 import numpy as np
 import pytest
 import soundfile
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.tokens import Encoded
 from fsqcodec.cli.main import main
 from helpers import SPEECH
 
 
-def test_tokens_go_to_a_file_and_back(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
+def test_tokens_go_to_a_file_and_back(codec: NeuralAudioCodec, encoded: Encoded, tmp_path: Path) -> None:
     def run(*arguments: object) -> None:
         with pytest.raises(SystemExit) as caught:
             main(["tokens", *map(str, arguments)])
@@ -36,7 +36,7 @@ def test_tokens_go_to_a_file_and_back(codec: Codec, encoded: Encoded, tmp_path: 
 
 
 def test_token_files_of_others_are_refused(
-    codec: Codec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    codec: NeuralAudioCodec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     facts = {
         "model": "x",

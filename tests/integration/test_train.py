@@ -15,11 +15,13 @@ import psutil
 import pytest
 import torch
 from fsqcodec.errors import ConfigError
-from fsqcodec.train.config import DataConfig, Source, load_config
-from fsqcodec.train.data import Crops
-from fsqcodec.train.loop import Trainer
-from fsqcodec.train.muon import hidden_matrices
-from fsqcodec.train.prior import code_lengths
+from fsqcodec.train.build import build_trainer, load_config
+from fsqcodec.train.config.audio import DataConfig
+from fsqcodec.train.config.base import Source
+from fsqcodec.train.data.audio import Crops
+from fsqcodec.train.optim.muon import hidden_matrices
+from fsqcodec.train.rate import code_lengths
+from fsqcodec.train.trainer import Trainer
 from helpers import SPEECH, write_recipe
 
 
@@ -29,7 +31,7 @@ def _losses(folder: Path, name: str = "loss") -> dict[int, float]:
 
 
 def _trainer(recipe: Path, *settings: str) -> Trainer:
-    return Trainer(load_config(recipe, list(settings)), lambda _: None)
+    return build_trainer(load_config(recipe, list(settings)), lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +141,11 @@ def test_a_run_that_is_told_twice_to_stop_still_saves(recipe: Path, tmp_path: Pa
     script = f"""
 import signal
 from pathlib import Path
-from fsqcodec.train.config import load_config
-from fsqcodec.train.loop import Trainer
+from fsqcodec.train.build import build_trainer, load_config
 def tell(step, steps, values):
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGTERM)
-Trainer(load_config(Path({str(recipe)!r})), print).run(tell)
+build_trainer(load_config(Path({str(recipe)!r})), print).run(tell)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -154,23 +155,23 @@ Trainer(load_config(Path({str(recipe)!r})), print).run(tell)
 def test_muon_takes_what_is_trained_in_blocks_and_nothing_else(recipe: Path) -> None:
     for parts, networks in (("all", 2), ("decoder", 1)):
         trainer = _trainer(recipe, f"parts={parts}")
-        hidden = hidden_matrices(trainer._bare())
+        hidden = hidden_matrices(trainer.task.model)
         assert len(hidden) == networks * 2 * 2  # blocks of one and of the other rate, two matrices each
         adamw, muon = ({id(p) for g in o.param_groups for p in g["params"]} for o in trainer.optimizers)
         assert muon == {id(p) for p in hidden}
-        assert adamw == {id(p) for p in trainer._bare().parameters() if p.requires_grad} - muon
+        assert adamw == {id(p) for p in trainer.task.model.parameters() if p.requires_grad} - muon
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(recipe: Path) -> None:
     trainer = _trainer(recipe)
     batch = {k: v[None].expand(4, *v.shape).clone() for k, v in trainer.task.data[0].items()}
-    before = {k: v.clone() for k, v in trainer._bare().state_dict().items()}
+    before = {k: v.clone() for k, v in trainer.task.model.state_dict().items()}
     trainer.train_step({**batch, "audio": batch["audio"] * float("nan")})
     assert trainer.skipped == 1
-    assert all(torch.equal(v, before[k]) for k, v in trainer._bare().state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in trainer.task.model.state_dict().items())
     trainer.train_step(batch)
     assert trainer.skipped == 1
-    assert any(not torch.equal(v, before[k]) for k, v in trainer._bare().state_dict().items())
+    assert any(not torch.equal(v, before[k]) for k, v in trainer.task.model.state_dict().items())
 
 
 def test_a_measure_that_changes_the_threads_does_not_slow_training_down(recipe: Path) -> None:
@@ -182,7 +183,7 @@ def test_a_measure_that_changes_the_threads_does_not_slow_training_down(recipe: 
         def write_samples(self, *_: object) -> None: ...
 
     trainer = _trainer(recipe, "optim.steps=3", "validate_every=1")
-    trainer.task.judge = Greedy  # type: ignore[method-assign,assignment]
+    trainer.task.validator = Greedy  # type: ignore[method-assign,assignment]
     trainer.run()
     assert torch.get_num_threads() == 1
 
@@ -193,7 +194,7 @@ def test_what_was_trained_is_saved_before_it_is_judged(recipe: Path, tmp_path: P
             raise MemoryError
 
     trainer = _trainer(recipe, "optim.steps=3", "validate_every=2", "save_minutes=1000")
-    trainer.task.judge = Failing  # type: ignore[method-assign,assignment]
+    trainer.task.validator = Failing  # type: ignore[method-assign,assignment]
     with pytest.raises(MemoryError):
         trainer.run()
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 2
@@ -211,14 +212,14 @@ def test_init_goes_on_with_the_prior_that_a_model_has(recipe: Path, speech: np.n
     tokens = codec.encode(speech).tokens[0, :, :100].T.astype(np.int64)
     digits = codec.model.quantizer.stage_digits(torch.from_numpy(tokens))[None]
     with torch.no_grad():
-        bits = code_lengths(trainer.beside["prior"](digits), digits).sum((0, 1, 3))
+        bits = code_lengths(trainer.auxiliary["prior"](digits), digits).sum((0, 1, 3))
     assert np.allclose(bits.numpy(), codec.prior.bits(tokens).sum(0), rtol=0.03)
 
 
 def test_a_changed_shape_keeps_the_tensors_that_still_fit(recipe: Path) -> None:
     donor = fsqcodec.load("speech-24k").model
     trainer = _trainer(recipe, "init=speech-24k", "model={groups: 16, stages: 20}")
-    model = trainer._bare()
+    model = trainer.task.model
     assert model.quantizer.groups == 16
     assert torch.equal(model.encoder.down.weight, donor.encoder.down.weight)
     assert model.encoder.out.weight.shape[0] == 16 * len(donor.config.levels)
@@ -227,7 +228,7 @@ def test_a_changed_shape_keeps_the_tensors_that_still_fit(recipe: Path) -> None:
 def test_a_network_grown_deeper_begins_as_its_donor(recipe: Path, speech: np.ndarray) -> None:
     donor = fsqcodec.load("speech-24k").model
     coarse, fine = (count + 1 for count in donor.config.decoder_blocks[::-1])
-    model = _trainer(recipe, "init=speech-24k", f"model={{decoder_blocks: [{fine}, {coarse}]}}")._bare()
+    model = _trainer(recipe, "init=speech-24k", f"model={{decoder_blocks: [{fine}, {coarse}]}}").task.model
     assert len(model.decoder.coarse) == coarse
     assert len(model.decoder.fine) == fine
     clip = torch.from_numpy(speech[None, :24000])

@@ -7,9 +7,8 @@ from pathlib import Path
 import fsqcodec
 import numpy as np
 import torch
-from fsqcodec.train.config import load_config
-from fsqcodec.train.loop import Trainer
-from fsqcodec.train.visual_task import _coded
+from fsqcodec.train.build import build_trainer, load_config
+from fsqcodec.train.visual.task import _coded
 from media import picture, write_video
 from PIL import Image
 
@@ -35,7 +34,7 @@ def test_a_picture_model_trains_and_ships(tmp_path: Path) -> None:
     write_video(tmp_path / "media" / "c.mkv", 6)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(out=tmp_path / "run", cache=tmp_path / "cache", media=tmp_path / "media"))
-    trainer = Trainer(load_config(recipe), lambda _: None)
+    trainer = build_trainer(load_config(recipe), lambda _: None)
     first = trainer.task.data[0]
     assert torch.equal(first["frames"], trainer.task.data[0]["frames"])
     items = [trainer.task.data[i] for i in range(400, 440) if len(trainer.task.data[i]["frames"]) == 1]
@@ -43,7 +42,7 @@ def test_a_picture_model_trains_and_ships(tmp_path: Path) -> None:
 
     def terms() -> dict[str, float]:
         with torch.no_grad():
-            _, shown = trainer.task.loss(trainer.model, trainer.beside, batch, lambda ends: ends[1], 1.0)
+            _, shown = trainer.task.loss(trainer.model, trainer.auxiliary, batch, lambda ends: ends[1], 1.0)
         return {name: float(value) for name, value in shown.items()}
 
     before = terms()
@@ -63,7 +62,7 @@ def test_training_holds_what_does_not_move(tmp_path: Path) -> None:
         Image.fromarray(picture(64, 96)).save(tmp_path / "media" / f"p{i}.png")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(out=tmp_path / "run", cache=tmp_path / "cache", media=tmp_path / "media"))
-    task = Trainer(load_config(recipe), lambda _: None).task
+    task = build_trainer(load_config(recipe), lambda _: None).task
     frames = np.stack([picture(32, 64)] * 3)
     frames[1, :, :16] = (
         255 - frames[1, :, :16]
@@ -74,7 +73,7 @@ def test_training_holds_what_does_not_move(tmp_path: Path) -> None:
     seen: list[torch.Tensor] = []
 
     def hold(*parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        held: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = task._hold(3, *parts)
+        held: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = task._skip(3, *parts)
         seen.extend(held)
         return held
 

@@ -24,7 +24,7 @@ from fsqcodec.media.audio import AudioReader, Resampler
 from fsqcodec.media.color import Colours, from_rgb, to_rgb
 from numpy.typing import NDArray
 
-from .media import Original
+from .clips import Original
 
 Data = NDArray[np.float32] | NDArray[np.uint8]
 
@@ -145,8 +145,8 @@ def _our_sound(original: Original, name: str, kbps: float) -> Decoded:
 
 
 def _our_pictures(original: Original, model: str, quality: float) -> Decoded:
-    from fsqcodec.bitstream.container import Writer
     from fsqcodec.bitstream.reader import Reader
+    from fsqcodec.bitstream.writer import Writer
     from fsqcodec.media.video_reader import Frame
 
     codec = _load(model)

@@ -10,9 +10,9 @@ import torchaudio.functional as AF
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..metrics import align, score
+from .clips import Original
 from .codecs import Decoded
-from .media import Original
+from .metrics import align, score
 
 HIGHER_IS_BETTER = {
     "PESQ-WB (16 kHz)": True, "ViSQOL speech (16 kHz)": True, "ESTOI (10 kHz)": True, "SI-SDR dB": True,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .aggregate import RATE_UNITS, means
 from .measures import HIGHER_IS_BETTER
-from .summary import RATE_UNITS, means
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
 """Okabe and Ito's palette, and two more."""

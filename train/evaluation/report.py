@@ -19,11 +19,11 @@ import numpy as np
 from fsqcodec.media.color import UNSAID, from_rgb
 from numpy.typing import NDArray
 
+from .aggregate import COSTS, RATE_UNITS, costs, differences, means
+from .clips import Original, read_original
 from .codecs import round_trip
 from .measures import HEADLINE, HIGHER_IS_BETTER
-from .media import Original, read_original
 from .plots import COLOURS
-from .summary import COSTS, RATE_UNITS, costs, differences, means
 
 _FOLDER = Path(__file__).parent
 _MARKERS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x", "hexagon")

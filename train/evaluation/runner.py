@@ -29,19 +29,13 @@ from typing import Any
 import numpy as np
 import torch
 from av.error import FFmpegError
-from fsqcodec.audio.refine import EFFORT, PATIENCE
+from fsqcodec.audio.rdo import EFFORT, PATIENCE
 from fsqcodec.checkpoints import find_model
 from fsqcodec.errors import FSQCodecError
 
-from .codecs import (
-    LADDERS,
-    PICTURE_LADDER,
-    SOUND_LADDER,
-    model_and_effort,
-    round_trip,
-)
+from .clips import Original, read_original
+from .codecs import LADDERS, PICTURE_LADDER, SOUND_LADDER, model_and_effort, round_trip
 from .measures import measure
-from .media import Original, read_original
 
 SCHEMA = "fsqcodec-eval-2"
 _PACKAGES = ("fsqcodec", "torch", "av", "pesq", "pystoi", "visqol-python", "pytorch-msssim", "pillow")

@@ -15,16 +15,17 @@ import pytest
 import torch
 from fsqcodec.audio.blocks import Analysis, Synthesis
 from fsqcodec.audio.chunked import BLOCK, StreamDecoder, StreamEncoder
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.excitation import Excitation
 from fsqcodec.audio.model import AudioConfig, AudioModel
-from fsqcodec.audio.packets import code_lengths
+from fsqcodec.audio.rate_control import code_lengths
 from fsqcodec.audio.tokens import Encoded
-from fsqcodec.bitstream.container import Writer
-from fsqcodec.bitstream.reader import Reader, survey
-from fsqcodec.checkpoints import load_model, round_matrices, save_model, token_hash
+from fsqcodec.bitstream.reader import Reader
+from fsqcodec.bitstream.stats import file_stats
+from fsqcodec.bitstream.writer import Writer
+from fsqcodec.checkpoints import audio_weights, round_matrices, save_model, token_hash
 from fsqcodec.errors import BitstreamError, ModelError
-from fsqcodec.train.metrics import estoi, si_sdr
+from fsqcodec.train.evaluation.metrics import estoi, si_sdr
 from helpers import SPEECH
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,7 @@ def _estoi(y: Signal, x: Signal) -> float:
     return estoi(torch.from_numpy(y.copy()), torch.from_numpy(x.copy()), 24000) or 0.0
 
 
-def test_speech_comes_back_intelligible(codec: Codec, speech: Signal, encoded: Encoded) -> None:
+def test_speech_comes_back_intelligible(codec: NeuralAudioCodec, speech: Signal, encoded: Encoded) -> None:
     back = codec.decode(codec.from_bytes(codec.to_bytes(encoded)))
     assert back.shape == (1, len(speech))
     assert _estoi(back[0], speech) > 0.7
@@ -46,7 +47,7 @@ def test_speech_comes_back_intelligible(codec: Codec, speech: Signal, encoded: E
 
 
 def test_every_prefix_decodes_and_more_stages_are_better(
-    codec: Codec, speech: Signal, encoded: Encoded
+    codec: NeuralAudioCodec, speech: Signal, encoded: Encoded
 ) -> None:
     scores = [_estoi(codec.decode(encoded, stages=n)[0], speech) for n in (1, 4, 10, codec.stages)]
     assert scores == sorted(scores)
@@ -56,9 +57,9 @@ def test_every_prefix_decodes_and_more_stages_are_better(
 @settings(max_examples=15)
 @given(st.lists(st.integers(1, 60000), min_size=1, max_size=6), st.integers(0, 2**31))
 def test_any_chunk_sizes_give_the_tokens_and_samples_of_the_whole(
-    codec: Codec, speech: Signal, encoded: Encoded, sizes: list[int], seed: int
+    codec: NeuralAudioCodec, speech: Signal, encoded: Encoded, sizes: list[int], seed: int
 ) -> None:
-    encoder, decoder = StreamEncoder(codec.model), StreamDecoder(codec.model)
+    encoder, decoder = StreamEncoder(codec.networks), StreamDecoder(codec.networks)
     tokens, samples, at, turn = [], [], 0, 0
     while at < len(speech):
         size = sizes[turn % len(sizes)]
@@ -76,16 +77,16 @@ def test_any_chunk_sizes_give_the_tokens_and_samples_of_the_whole(
 
 
 def test_live_blocks_of_one_frame_differ_in_few_tokens(
-    codec: Codec, speech: Signal, encoded: Encoded
+    codec: NeuralAudioCodec, speech: Signal, encoded: Encoded
 ) -> None:
-    live = StreamEncoder(codec.model, block=1)
+    live = StreamEncoder(codec.networks, block=1)
     tokens = np.concatenate([live.push(speech), live.flush()])
     assert (encoded.tokens[0] != tokens.T).mean() < 1e-3
 
 
-def test_delay_is_what_is_stated(codec: Codec) -> None:
+def test_delay_is_what_is_stated(codec: NeuralAudioCodec) -> None:
     assert codec.delay == pytest.approx(0.040)
-    encoder, decoder = StreamEncoder(codec.model, block=1), StreamDecoder(codec.model, block=1)
+    encoder, decoder = StreamEncoder(codec.networks, block=1), StreamDecoder(codec.networks, block=1)
     rng, pushed, got = np.random.default_rng(0), 0, 0
     for _ in range(200):
         chunk = rng.standard_normal(37).astype(np.float32) * 0.01
@@ -108,19 +109,21 @@ def test_nothing_looks_further_ahead_than_the_delay(small_model: AudioModel) -> 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 24000, 44100, 48000, 96000])
 @pytest.mark.parametrize("length", [1, 7, 479, 24001, 100003])
-def test_rate_and_exact_length_come_back(codec: Codec, speech: Signal, rate: int, length: int) -> None:
+def test_rate_and_exact_length_come_back(
+    codec: NeuralAudioCodec, speech: Signal, rate: int, length: int
+) -> None:
     encoded = codec.from_bytes(codec.to_bytes(codec.encode(np.resize(speech, length), rate, stages=3)))
     assert encoded.sample_rate == rate
     assert codec.decode(encoded).shape == (1, length)
 
 
-def test_nothing_in_nothing_out(codec: Codec) -> None:
+def test_nothing_in_nothing_out(codec: NeuralAudioCodec) -> None:
     encoded = codec.from_bytes(codec.to_bytes(codec.encode(np.zeros((2, 0), np.float32), 44100)))
     assert codec.decode(encoded).shape == (2, 0)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
-def test_channels_are_kept_apart(codec: Codec, speech: Signal, channels: int) -> None:
+def test_channels_are_kept_apart(codec: NeuralAudioCodec, speech: Signal, channels: int) -> None:
     audio = np.zeros((channels, 48000), np.float32)
     audio[channels - 1] = speech[:48000]
     encoded = codec.encode(audio)
@@ -133,7 +136,7 @@ def test_channels_are_kept_apart(codec: Codec, speech: Signal, channels: int) ->
 
 
 @pytest.mark.parametrize("kbps", [1.0, 1.5, 3.0, 6.0, 9.0])
-def test_the_file_is_within_the_asked_bitrate(codec: Codec, speech: Signal, kbps: float) -> None:
+def test_the_file_is_within_the_asked_bitrate(codec: NeuralAudioCodec, speech: Signal, kbps: float) -> None:
     encoded = codec.encode(np.tile(speech, 4), kbps=kbps)
     size = len(codec.to_bytes(encoded))
     taken = size * 8 / 1000 / encoded.seconds
@@ -144,7 +147,7 @@ def test_the_file_is_within_the_asked_bitrate(codec: Codec, speech: Signal, kbps
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("prior", [True, False])
 def test_what_is_left_of_a_bitrate_pays_for_a_stage_in_part_of_the_frames(
-    codec: Codec, speech: Signal, channels: int, prior: bool
+    codec: NeuralAudioCodec, speech: Signal, channels: int, prior: bool
 ) -> None:
     codec = codec if prior else codec.without_prior()
     x = np.stack([np.roll(np.tile(speech, 2), 9000 * c) * (1 - 0.2 * c) for c in range(channels)])
@@ -170,7 +173,7 @@ def test_what_is_left_of_a_bitrate_pays_for_a_stage_in_part_of_the_frames(
     assert np.array_equal(codec.decode(moved), codec.decode(encoded))
 
 
-def test_packets_may_have_different_numbers_of_layers(codec: Codec, speech: Signal) -> None:
+def test_packets_may_have_different_numbers_of_layers(codec: NeuralAudioCodec, speech: Signal) -> None:
     encoded = codec.encode(np.tile(speech, 3))
     data = codec.to_bytes(encoded, 2.0)
     reader, file = Reader(io.BytesIO(data)), io.BytesIO()
@@ -185,33 +188,33 @@ def test_packets_may_have_different_numbers_of_layers(codec: Codec, speech: Sign
     assert np.array_equal(codec.decode(again), codec.decode(mixed))
 
 
-def test_overhead_and_coder_loss_at_6_kbps(codec: Codec, speech: Signal) -> None:
+def test_overhead_and_coder_loss_at_6_kbps(codec: NeuralAudioCodec, speech: Signal) -> None:
     encoded = codec.encode(np.tile(speech, 10), kbps=6)
-    found = survey(Reader(io.BytesIO(codec.to_bytes(encoded))))
+    found = file_stats(Reader(io.BytesIO(codec.to_bytes(encoded))))
     assert found.overhead <= 0.03 * found.total
-    packets = codec.from_bytes(codec.to_bytes(encoded)).split(codec.packet_frames())
+    packets = codec.from_bytes(codec.to_bytes(encoded)).split(codec.bitstream.packet_frames())
     ideal = sum(code_lengths(codec.coder, packet).sum() for packet in packets)
     assert sum(found.layers) * 8 <= 1.005 * ideal
     fixed = encoded.tokens.size * codec.model.quantizer.bits
     assert ideal < fixed
 
 
-def test_peeled_layers_decode_like_fewer_stages(codec: Codec, encoded: Encoded) -> None:
+def test_peeled_layers_decode_like_fewer_stages(codec: NeuralAudioCodec, encoded: Encoded) -> None:
     data = codec.to_bytes(encoded)
     reader = Reader(io.BytesIO(data))
     packets = [packet.peel(2) for packet in reader]
     assert all(len(packet.layers) == 2 for packet in packets)
-    part = np.concatenate([p.tokens for p in codec.read_packets(Reader(io.BytesIO(data)), 6)])
+    part = np.concatenate([p.tokens for p in codec.bitstream.read(Reader(io.BytesIO(data)), 6)])
     assert np.array_equal(part.T, encoded.tokens[0][:6])
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.25, 1, 20])
-def test_any_packet_length(codec: Codec, encoded: Encoded, seconds: float) -> None:
+def test_any_packet_length(codec: NeuralAudioCodec, encoded: Encoded, seconds: float) -> None:
     back = codec.from_bytes(codec.to_bytes(encoded, seconds))
     assert np.array_equal(back.tokens, encoded.tokens)
 
 
-def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: Codec, speech: Signal) -> None:
+def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: NeuralAudioCodec, speech: Signal) -> None:
     encoded = codec.encode(np.tile(speech, 3))
     data = bytearray(codec.to_bytes(encoded, 2.0))
     packets = list(Reader(io.BytesIO(bytes(data))))
@@ -220,7 +223,7 @@ def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: Codec, speech: Si
     with pytest.raises(BitstreamError, match="--keep-going"):
         codec.from_bytes(bytes(data))
     reader = Reader(io.BytesIO(bytes(data)), keep_going=True)
-    blocks = list(codec.decode_blocks(codec.read_packets(reader, keep_going=True), reader.header))
+    blocks = list(codec.decode_blocks(codec.bitstream.read(reader, keep_going=True), reader.header))
     back = np.concatenate(blocks, axis=1)[0]
     assert len(back) == len(whole)
     assert np.array_equal(back[:47500], whole[:47500])
@@ -229,14 +232,19 @@ def test_a_lost_packet_is_silence_and_the_rest_is_there(codec: Codec, speech: Si
     assert si_sdr(torch.from_numpy(back[tail]), torch.from_numpy(whole[tail])) > 10
 
 
-def test_headers_of_the_shipped_model_are_short(codec: Codec, encoded: Encoded) -> None:
+def test_headers_of_the_shipped_model_are_short(codec: NeuralAudioCodec, encoded: Encoded) -> None:
     """Its hashes stand in the dictionary of `fsqcodec.bitstream.header_dictionary`: new weights, new entry in front of the others."""
     for rate, channels in ((8000, 1), (48000, 1), (44100, 2)):
-        assert len(replace(codec.header(encoded, 250), sample_rate=rate, channels=channels).pack()) <= 24
+        assert (
+            len(replace(codec.bitstream.header(encoded, 250), sample_rate=rate, channels=channels).pack())
+            <= 24
+        )
 
 
-def test_another_model_is_refused_by_its_hash(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
-    model, tables, _ = load_model("speech-24k")
+def test_another_model_is_refused_by_its_hash(
+    codec: NeuralAudioCodec, encoded: Encoded, tmp_path: Path
+) -> None:
+    model, tables, _ = audio_weights("speech-24k")
     with torch.no_grad():
         model.encoder.out.bias[0] += 0.5
     save_model(tmp_path / "other.safetensors", model, {}, tables)
@@ -244,8 +252,10 @@ def test_another_model_is_refused_by_its_hash(codec: Codec, encoded: Encoded, tm
         fsqcodec.load(tmp_path / "other.safetensors").from_bytes(codec.to_bytes(encoded))
 
 
-def test_another_decoder_reads_the_same_files(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
-    model, tables, prior = load_model("speech-24k")
+def test_another_decoder_reads_the_same_files(
+    codec: NeuralAudioCodec, encoded: Encoded, tmp_path: Path
+) -> None:
+    model, tables, prior = audio_weights("speech-24k")
     with torch.no_grad():
         model.decoder.out.bias += 0.01
     save_model(tmp_path / "tuned.safetensors", model, {}, tables, prior)
@@ -259,7 +269,7 @@ def test_matrices_take_8_bits_where_tokens_do_not_change(tmp_path: Path) -> None
     for name in ("trained", "rounded", "again"):
         path = tmp_path / f"{name}.safetensors"
         save_model(path, model, {})
-        loaded = load_model(path).model
+        loaded = audio_weights(path).model
         assert token_hash(loaded) == token_hash(model), name
         found[name] = path.stat().st_size
         if name == "rounded":
@@ -308,7 +318,7 @@ def test_what_is_not_followed_has_the_pitch_below_it_and_no_lines_of_the_hop(pit
 
 
 def test_an_excitation_changes_no_token_and_no_followed_waveform(encoded: Encoded) -> None:
-    model = load_model("speech-24k").model
+    model = audio_weights("speech-24k").model
     other = AudioModel(replace(model.config, excitation=0.0 if model.config.excitation else 1200.0))
     other.load_state_dict(model.state_dict(), strict=False)
     assert token_hash(other) == token_hash(model)
@@ -336,12 +346,12 @@ def test_model_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_the_model_is_small_enough() -> None:
-    model = load_model("speech-24k").model
+    model = audio_weights("speech-24k").model
     assert sum(p.numel() for p in model.parameters()) <= 20e6
-    assert token_hash(model) == token_hash(load_model("speech-24k").model)
+    assert token_hash(model) == token_hash(audio_weights("speech-24k").model)
 
 
-def test_processes_with_one_and_two_threads_write_the_same_file(codec: Codec) -> None:
+def test_processes_with_one_and_two_threads_write_the_same_file(codec: NeuralAudioCodec) -> None:
     code = (
         "import sys, torch, fsqcodec, hashlib; torch.set_num_threads(int(sys.argv[1]));"
         "from fsqcodec.media.audio import AudioReader; c = fsqcodec.load();"
@@ -360,7 +370,9 @@ def test_processes_with_one_and_two_threads_write_the_same_file(codec: Codec) ->
 
 @settings(max_examples=25)
 @given(st.data())
-def test_damaged_files_never_end_in_a_traceback(codec: Codec, encoded: Encoded, data: st.DataObject) -> None:
+def test_damaged_files_never_end_in_a_traceback(
+    codec: NeuralAudioCodec, encoded: Encoded, data: st.DataObject
+) -> None:
     intact = codec.to_bytes(codec.limit(encoded, stages=4))
     damaged = bytearray(intact)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -369,8 +381,8 @@ def test_damaged_files_never_end_in_a_traceback(codec: Codec, encoded: Encoded, 
         del damaged[data.draw(st.integers(0, len(damaged) - 1)) :]
     try:
         reader = Reader(io.BytesIO(bytes(damaged)), "x.fsq", keep_going=True)
-        codec.check(reader)
-        packets = list(codec.read_packets(reader, keep_going=True))
+        codec.bitstream.check(reader)
+        packets = list(codec.bitstream.read(reader, keep_going=True))
         assert all(p.tokens.max(initial=0) < codec.model.quantizer.codebook_size for p in packets)
         blocks = codec.decode_blocks(packets, reader.header)
         assert sum(block.shape[1] for block in blocks) <= (reader.header.samples or 0)
@@ -378,7 +390,7 @@ def test_damaged_files_never_end_in_a_traceback(codec: Codec, encoded: Encoded, 
         assert bytes(damaged[:80]) != intact[:80]  # only a header is past help
 
 
-def test_wrong_arguments_say_what_is_wrong(codec: Codec, encoded: Encoded) -> None:
+def test_wrong_arguments_say_what_is_wrong(codec: NeuralAudioCodec, encoded: Encoded) -> None:
     with pytest.raises(ValueError, match="positive"):
         codec.limit(encoded, kbps=0)
     with pytest.raises(ValueError, match="unknown model setting"):
@@ -387,5 +399,5 @@ def test_wrong_arguments_say_what_is_wrong(codec: Codec, encoded: Encoded) -> No
         AudioConfig.from_dict({"window": 960})
 
 
-def test_blocks_are_a_second(codec: Codec) -> None:
+def test_blocks_are_a_second(codec: NeuralAudioCodec) -> None:
     assert codec.frame_rate == BLOCK == 50

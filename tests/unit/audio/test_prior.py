@@ -10,11 +10,11 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.prior import SCALES, TAPS, TYPES, Prior, check_bounds
 from fsqcodec.audio.tokens import Encoded
 from fsqcodec.bitstream.reader import Reader
-from fsqcodec.checkpoints import load_model, save_model
+from fsqcodec.checkpoints import audio_weights, save_model
 from fsqcodec.entropy import integer, kernels
 from fsqcodec.entropy.range_coder import TOTAL, check_frequencies
 from fsqcodec.entropy.static import StaticTables
@@ -152,7 +152,7 @@ def test_plain_python_decodes_what_matrix_products_encoded(seed: int, tail: int)
     assert np.array_equal(decoded, tokens)
 
 
-def test_batches_threads_and_libraries_do_not_matter(codec: Codec, encoded: Encoded) -> None:
+def test_batches_threads_and_libraries_do_not_matter(codec: NeuralAudioCodec, encoded: Encoded) -> None:
     assert codec.prior
     packet = encoded.tokens[0, :, :50].T[None]
     wanted = codec.prior.frequencies(packet)
@@ -175,7 +175,7 @@ def test_batches_threads_and_libraries_do_not_matter(codec: Codec, encoded: Enco
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_with_tf32_allowed_gives_the_same_integers(codec: Codec, encoded: Encoded) -> None:
+def test_a_gpu_with_tf32_allowed_gives_the_same_integers(codec: NeuralAudioCodec, encoded: Encoded) -> None:
     assert codec.prior
     digits = codec.model.quantizer.stage_digits(
         torch.from_numpy(encoded.tokens[0, :, :50].T.astype(np.int64))
@@ -240,8 +240,10 @@ def test_a_weight_altered_by_one_is_noticed(prior: Prior, quantizer: ResidualFSQ
         assert Prior(altered, quantizer, PER_LAYER, seal=True).hash != prior.hash
 
 
-def test_a_file_of_another_prior_is_refused(codec: Codec, encoded: Encoded, tmp_path: Path) -> None:
-    model, tables, own = load_model("speech-24k")
+def test_a_file_of_another_prior_is_refused(
+    codec: NeuralAudioCodec, encoded: Encoded, tmp_path: Path
+) -> None:
+    model, tables, own = audio_weights("speech-24k")
     assert own
     other = {key: value.copy() for key, value in own.tensors.items()}
     other["out_bias"][0, 0] += 1
@@ -254,7 +256,7 @@ def test_a_file_of_another_prior_is_refused(codec: Codec, encoded: Encoded, tmp_
         fsqcodec.load(tmp_path / "other.safetensors").from_bytes(data)
 
 
-def test_without_the_prior_files_are_larger_and_still_read(codec: Codec, encoded: Encoded) -> None:
+def test_without_the_prior_files_are_larger_and_still_read(codec: NeuralAudioCodec, encoded: Encoded) -> None:
     plain = codec.without_prior()
     static, learned = plain.to_bytes(encoded), codec.to_bytes(encoded)
     assert len(learned) < 0.9 * len(static)
@@ -271,12 +273,12 @@ def test_rubbish_in_place_of_a_layer_is_an_error(prior: Prior, quantizer: Residu
         prior.decode_layers(messages, 40, 5, 3)
 
 
-def test_a_damaged_packet_costs_that_packet_only(codec: Codec, encoded: Encoded) -> None:
+def test_a_damaged_packet_costs_that_packet_only(codec: NeuralAudioCodec, encoded: Encoded) -> None:
     data = bytearray(codec.to_bytes(encoded, 0.5))
     second = list(Reader(io.BytesIO(bytes(data))))[1]
     data[second.offset + 30] ^= 16
     reader = Reader(io.BytesIO(bytes(data)), keep_going=True)
-    intact = list(codec.read_packets(reader, keep_going=True))
+    intact = list(codec.bitstream.read(reader, keep_going=True))
     assert [p.start for p in intact][:2] == [0, second.start + second.frames]
     for packet in intact:
         stretch = encoded.tokens[0, :, packet.start : packet.start + len(packet.tokens)]

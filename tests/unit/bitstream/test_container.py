@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsqcodec.bitstream.container import Header, Packet, Writer, crc, read_varint, varint
+from fsqcodec.audio.header import AudioHeader
 from fsqcodec.bitstream.header_dictionary import deflate, inflate
-from fsqcodec.bitstream.reader import Reader, read_index, survey
+from fsqcodec.bitstream.packet import Packet, PacketLimits
+from fsqcodec.bitstream.primitives import crc, read_varint, varint
+from fsqcodec.bitstream.reader import Reader, read_index
+from fsqcodec.bitstream.stats import file_stats
+from fsqcodec.bitstream.writer import Writer
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import BitstreamError
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
@@ -19,12 +23,12 @@ from helpers import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 
-HEADER = Header(
+HEADER = AudioHeader(
     "tiny", b"modelhsh", b"tabl", 480, 24000, 44100, 2, 176400, 7, 3, 50, True, {"title": "Größe"}
 )
 
 
-def _file(streams: int = 2, packets: int = 4, header: Header = HEADER, tail: int = 0) -> bytes:
+def _file(streams: int = 2, packets: int = 4, header: AudioHeader = HEADER, tail: int = 0) -> bytes:
     file = io.BytesIO()
     writer = Writer(file, header)
     for i in range(packets):
@@ -63,22 +67,22 @@ def test_header_and_packets_come_back() -> None:
 )
 def test_the_dictionary_of_headers_stays_as_it_is(packed: str, fields: str) -> None:
     """Headers of a recording and of a picture, written in November 2026 by the models of then."""
-    assert inflate(bytes.fromhex(packed), 100).hex() == fields
+    assert inflate(bytes.fromhex(packed), 100, 3).hex() == fields
     with pytest.raises(ValueError, match="more than 30"):
-        inflate(bytes.fromhex(packed), 30)
+        inflate(bytes.fromhex(packed), 30, 3)
 
 
-@given(st.binary(max_size=200), st.binary(max_size=3))
-def test_fields_of_any_kind_are_deflated_and_come_back(fields: bytes, behind: bytes) -> None:
-    packed = deflate(fields)
-    assert inflate(packed, max(1, len(fields))) == fields
+@given(st.binary(max_size=200), st.binary(max_size=3), st.sampled_from([3, 4]))
+def test_fields_of_any_kind_are_deflated_and_come_back(fields: bytes, behind: bytes, version: int) -> None:
+    packed = deflate(fields, version)
+    assert inflate(packed, max(1, len(fields)), version) == fields
     for wrong in (packed[:-1], *([packed + behind] if behind else [])):
         with pytest.raises(ValueError, match=r"inflate|end"):
-            inflate(wrong, 1000)
+            inflate(wrong, 1000, version)
 
 
 def test_a_header_that_inflates_without_end_takes_no_memory() -> None:
-    body = deflate(bytes(1 << 24))
+    body = deflate(bytes(1 << 24), 3)
     assert len(body) < 1 << 15
     head = b"FSQC\x03" + varint(len(body)) + body
     with pytest.raises(BitstreamError, match="more than 262144 bytes"):
@@ -95,15 +99,15 @@ def test_tails_come_back_and_go_with_their_layer(tail: int) -> None:
         assert packet.peel(3) == packet
         assert packet.peel(2).tail == 0
     assert reader.complete
-    assert survey(Reader(io.BytesIO(data))).tails == 2 * 4 * tail
+    assert file_stats(Reader(io.BytesIO(data))).tails == 2 * 4 * tail
 
 
 def test_a_tail_longer_than_its_packet_is_damage() -> None:
     body = Packet(0, 0, 50, (b"abc",), tail=50).pack()[2:-4]
-    assert Packet.unpack(body, 1, 1, 50, tailed=True).tail == 50
+    assert Packet.unpack(0xF6, body, PacketLimits(1, 1, 50)).tail == 50
     for wrong in (0, 51):
         with pytest.raises(ValueError, match=r"tail|limit"):
-            Packet.unpack(body[:3] + bytes([wrong]) + body[4:], 1, 1, 50, tailed=True)
+            Packet.unpack(0xF6, body[:3] + bytes([wrong]) + body[4:], PacketLimits(1, 1, 50))
 
 
 @pytest.mark.parametrize(("samples", "whole"), [(176400, True), (None, False)])
@@ -130,9 +134,9 @@ def test_few_packets_need_no_index_when_the_header_tells_the_length() -> None:
         assert reader.complete
 
 
-def test_survey_counts_every_byte() -> None:
+def test_statistics_count_every_byte() -> None:
     data = _file()
-    found = survey(Reader(io.BytesIO(data)))
+    found = file_stats(Reader(io.BytesIO(data)))
     assert found.total == len(data)
     assert found.layers == (8 * 60, 8 * 270, 8 * 480)
     assert found.overhead == len(data) - sum(found.layers)

@@ -9,9 +9,9 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.audio.codec import Codec
+from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.live.packet import LivePacket
-from fsqcodec.train.metrics import pesq_wideband
+from fsqcodec.train.evaluation.metrics import pesq_wideband
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
@@ -21,9 +21,9 @@ def _blocks(speech: Samples, size: int) -> list[Samples]:
     return list(speech[: len(speech) // size * size].reshape(-1, size))
 
 
-def test_a_stream_of_a_batch_is_a_stream(codec: Codec, speech: Samples) -> None:
-    batch, alone = fsqcodec.BatchEncoder(codec, 3, 2), fsqcodec.Encoder(codec, 2)
-    many, one = fsqcodec.BatchDecoder(codec, 3, 2), fsqcodec.Decoder(codec)
+def test_a_stream_of_a_batch_is_a_stream(codec: NeuralAudioCodec, speech: Samples) -> None:
+    batch, alone = fsqcodec.BatchEncoder(codec, 3, 2), fsqcodec.LiveEncoder(codec, 2)
+    many, one = fsqcodec.BatchDecoder(codec, 3, 2), fsqcodec.LiveDecoder(codec)
     heard, expected, same = [], [], 0
     blocks = _blocks(speech, batch.samples)
     for i, block in enumerate(blocks):
@@ -50,7 +50,7 @@ def test_a_stream_of_a_batch_is_a_stream(codec: Codec, speech: Samples) -> None:
     assert np.abs(joined[2, late:] - joined[0, : joined.shape[1] - late]).max() < 0.02
 
 
-def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: Codec, speech: Samples) -> None:
+def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: NeuralAudioCodec, speech: Samples) -> None:
     sender = fsqcodec.BatchEncoder(codec, 2, 2)
     packets = [sender.push(np.stack([block, block])) for block in _blocks(speech, sender.samples)]
     whole, holed = fsqcodec.BatchDecoder(codec, 2, 2), fsqcodec.BatchDecoder(codec, 2, 2)
@@ -59,27 +59,27 @@ def test_lost_packets_of_one_stream_do_not_touch_the_others(codec: Codec, speech
         y = holed.push([a, None if 20 <= i < 30 else b"rubbish" if i == 40 else b])
         assert np.array_equal(x[0], y[0])
         if 26 <= i < 30:
-            assert np.abs(y[1]).max() == 0  # made-up sound ends
+            assert np.abs(y[1]).max() == 0  # concealment ends
     assert np.abs(x[1] - y[1]).max() < 1e-4  # it has recovered
 
 
-def test_streams_of_a_batch_are_chained_each_by_itself(codec: Codec, speech: Samples) -> None:
-    sender = fsqcodec.BatchEncoder(codec, 2, 2, key_every=1000)
+def test_streams_of_a_batch_are_predicted_each_by_itself(codec: NeuralAudioCodec, speech: Samples) -> None:
+    sender = fsqcodec.BatchEncoder(codec, 2, 2, independent_every=1000)
     whole, holed = fsqcodec.BatchDecoder(codec, 2, 2), fsqcodec.BatchDecoder(codec, 2, 2)
     for i, block in enumerate(_blocks(speech, sender.samples)[:20]):
         a, b = sender.push(np.stack([block, block]))
         x, y = whole.push([a, b]), holed.push([a, None if i == 5 else b])
         assert np.array_equal(x[0], y[0])
-        assert holed.needs_key.tolist() == [False, 5 < i < 10]
-        assert not whole.needs_key.any()
+        assert holed.needs_independent.tolist() == [False, 5 < i < 10]
+        assert not whole.needs_independent.any()
         if i == 9:
-            sender.request_key(1)
+            sender.request_independent(1)
     assert np.abs(x[1] - y[1]).max() < 0.05 * np.abs(x[1]).max() + 1e-3
 
 
-def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: Codec, speech: Samples) -> None:
+def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: NeuralAudioCodec, speech: Samples) -> None:
     voice = np.tile(speech, 4)
-    batch = fsqcodec.BatchEncoder(codec, 2, 5, key_every=50, kbps=3)
+    batch = fsqcodec.BatchEncoder(codec, 2, 5, independent_every=50, kbps=3)
     quiet = np.zeros(batch.samples, np.float32)
     packets = [batch.push(np.stack([block, quiet])) for block in _blocks(voice, batch.samples)]
     loud, still = (8 * sum(map(len, sent)) / (len(packets) * 100) for sent in zip(*packets, strict=True))
@@ -91,7 +91,7 @@ def test_every_stream_of_a_batch_keeps_to_the_bitrate(codec: Codec, speech: Samp
     assert stages[1] == {codec.stages}  # silence has room for all of them
 
 
-def test_memory_stays_where_it_was(codec: Codec) -> None:
+def test_memory_stays_where_it_was(codec: NeuralAudioCodec) -> None:
     rng = np.random.default_rng(0)
     sender, receiver = fsqcodec.BatchEncoder(codec, 2, 1), fsqcodec.BatchDecoder(codec, 2, 1)
 
@@ -110,7 +110,7 @@ def test_memory_stays_where_it_was(codec: Codec) -> None:
     tracemalloc.stop()
 
 
-def test_what_does_not_fit_is_refused(codec: Codec) -> None:
+def test_what_does_not_fit_is_refused(codec: NeuralAudioCodec) -> None:
     with pytest.raises(ValueError, match="streams"):
         fsqcodec.BatchEncoder(codec, 0)
     with pytest.raises(ValueError, match="kbps"):
@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused(codec: Codec) -> None:
         fsqcodec.BatchDecoder(codec, 2).push([None])
 
 
-def test_padded_clips_have_the_tokens_of_unpadded_ones(codec: Codec, speech: Samples) -> None:
+def test_padded_clips_have_the_tokens_of_unpadded_ones(codec: NeuralAudioCodec, speech: Samples) -> None:
     model = codec.model
     lengths = torch.tensor([len(speech), 30000, 481, 0])
     batch = torch.zeros(4, len(speech))
@@ -144,7 +144,7 @@ def test_padded_clips_have_the_tokens_of_unpadded_ones(codec: Codec, speech: Sam
             assert torch.allclose(back[i, :length], single, atol=1e-4)
 
 
-def test_gradients_reach_the_samples_through_the_quantizer(codec: Codec, speech: Samples) -> None:
+def test_gradients_reach_the_samples_through_the_quantizer(codec: NeuralAudioCodec, speech: Samples) -> None:
     x = torch.from_numpy(speech[None, :24000].copy()).requires_grad_(True)
     _, values, mask = codec.model.encode(x)
     y = codec.model.decode(values, mask)[:, :24000]

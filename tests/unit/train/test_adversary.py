@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from fsqcodec.train.adversary import SpectrumDiscriminator, adversarial_terms
+from fsqcodec.train.audio.discriminator import SpectrumDiscriminator, adversarial_terms
 
 
 def test_an_adversary_and_a_decoder_do_not_train_each_other() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import fsqcodec
 import pytest
 from fsqcodec.errors import ConfigError
-from fsqcodec.train.config import load_config
-from fsqcodec.train.loop import learning_rate
+from fsqcodec.train.build import load_config
+from fsqcodec.train.schedule import learning_rate
 from helpers import ROOT
 
 

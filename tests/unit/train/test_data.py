@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from fsqcodec.errors import ConfigError
-from fsqcodec.train.augment import SNR, noise, place_in_room, put_behind
-from fsqcodec.train.config import DataConfig, Source
-from fsqcodec.train.data import Crops, with_gaps
-from fsqcodec.train.items import list_media
+from fsqcodec.train.config.audio import DataConfig
+from fsqcodec.train.config.base import Source
+from fsqcodec.train.data.audio import Crops, with_gaps
+from fsqcodec.train.data.augment import SNR, noise, place_in_room, put_behind
+from fsqcodec.train.data.manifest import list_media
 from helpers import SPEECH
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fsqcodec.train.evaluation import quantizers
+from fsqcodec.train.evaluation import quantizer_study as quantizers
+from fsqcodec.train.evaluation.aggregate import by_clip, compare, differences
+from fsqcodec.train.evaluation.bd_rate import bjontegaard_quality, bjontegaard_rate, interval
+from fsqcodec.train.evaluation.clips import Original
 from fsqcodec.train.evaluation.codecs import Decoded
 from fsqcodec.train.evaluation.measures import measure
-from fsqcodec.train.evaluation.media import Original
-from fsqcodec.train.evaluation.statistics import bjontegaard_quality, bjontegaard_rate, interval
-from fsqcodec.train.evaluation.summary import by_clip, compare, differences
-from fsqcodec.train.metrics import Signal
+from fsqcodec.train.evaluation.metrics import Signal
 from helpers import SPEECH
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fsqcodec.train.prior import code_lengths
-from fsqcodec.train.seams import seams
+from fsqcodec.train.rate import code_lengths
+from fsqcodec.train.visual.blocking_loss import blocking_loss
 
 
 def test_seams_are_steps_at_borders_where_nothing_hides_them() -> None:
@@ -15,12 +15,12 @@ def test_seams_are_steps_at_borders_where_nothing_hides_them() -> None:
     stepped, inside = torch.zeros_like(flat), torch.zeros_like(flat)
     stepped[:, :, 16:] = 2
     inside[:, :, 20:] = 2
-    assert float(seams(flat + stepped, flat)) == pytest.approx(
+    assert float(blocking_loss(flat + stepped, flat)) == pytest.approx(
         2.0**2 / 5 / 2
     )  # one border of five, one axis of two
-    assert float(seams(flat + inside, flat)) == 0
-    assert float(seams(flat + 2, flat)) == 0
-    assert float(seams(busy + stepped, busy)) < 0.05 * float(seams(flat + stepped, flat))
+    assert float(blocking_loss(flat + inside, flat)) == 0
+    assert float(blocking_loss(flat + 2, flat)) == 0
+    assert float(blocking_loss(busy + stepped, busy)) < 0.05 * float(blocking_loss(flat + stepped, flat))
 
 
 def test_code_lengths_are_cross_entropies_in_bits() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fsqcodec.train.muon import Muon
+from fsqcodec.train.optim.muon import Muon
 
 
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24)])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fsqcodec.checkpoints import load_visual
-from fsqcodec.train.config import load_config
-from fsqcodec.train.donor import take_fitting
-from fsqcodec.train.visual_task import starting_point
+from fsqcodec.checkpoints import visual_weights
+from fsqcodec.train.build import load_config
+from fsqcodec.train.visual.task import starting_point
+from fsqcodec.train.warm_start import load_fitting
 from fsqcodec.visual.model import VisualConfig, VisualModel
 
 
@@ -19,7 +19,7 @@ def test_a_picture_network_grows_as_well() -> None:
     for part in (donor.encoder, donor.decoder):
         torch.nn.init.normal_(part.out.weight)  # zeros at first, behind which no block could be seen
     model = VisualModel(replace(donor.config, encoder_blocks=(4, 4), decoder_blocks=(3, 3)))
-    take_fitting(model, donor)
+    load_fitting(model, donor)
     pixels, quality = torch.rand(1, 32, 48, 3) * 2 - 1, torch.tensor([3])
     with torch.no_grad():
         latents = donor.encoder(pixels, quality)
@@ -29,7 +29,7 @@ def test_a_picture_network_grows_as_well() -> None:
 
 
 def test_a_grown_picture_network_keeps_its_prior(tmp_path: Path) -> None:
-    fine, coarse = load_visual("visual").model.config.encoder_blocks
+    fine, coarse = visual_weights("visual").model.config.encoder_blocks
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "kind: visual\nout: run\ninit: visual\ndata: {sources: [{path: nowhere}]}\n"
@@ -38,7 +38,7 @@ def test_a_grown_picture_network_keeps_its_prior(tmp_path: Path) -> None:
     model, prior = starting_point(load_config(recipe))
     assert len(model.encoder.fine) == fine + 1
     prior.quantize()
-    shipped = load_visual("visual").prior
+    shipped = visual_weights("visual").prior
     assert shipped is not None
     exported = prior.export()
     for name in ("point8", "out0", "echo4"):

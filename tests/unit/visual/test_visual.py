@@ -12,17 +12,17 @@ import fsqcodec
 import numpy as np
 import pytest
 import torch
-from fsqcodec.bitstream.container import Writer
 from fsqcodec.bitstream.reader import Reader
-from fsqcodec.checkpoints import load_visual, save_model
+from fsqcodec.bitstream.writer import Writer
+from fsqcodec.checkpoints import save_model, visual_weights
 from fsqcodec.entropy import integer, range_coder
 from fsqcodec.entropy.kernels import frequency_rows
 from fsqcodec.errors import BitstreamError, ModelError
 from fsqcodec.media.video_reader import Frame
-from fsqcodec.train.visual_prior import VisualPriorNetwork
-from fsqcodec.visual.codec import VisualCodec
+from fsqcodec.train.visual.prior import VisualPriorNetwork
+from fsqcodec.visual.codec import NeuralVisualCodec
 from fsqcodec.visual.context import Layout
-from fsqcodec.visual.header import Side, VisualHeader
+from fsqcodec.visual.header import SideInfo, VisualHeader
 from fsqcodec.visual.model import VisualConfig, VisualModel
 from fsqcodec.visual.prior import VisualPrior
 from fsqcodec.visual.skip import Skips
@@ -70,14 +70,14 @@ def values_of(config: VisualConfig, digits: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def visual() -> VisualCodec:
+def visual() -> NeuralVisualCodec:
     return fsqcodec.load("visual")
 
 
 @pytest.fixture(scope="module")
-def small() -> VisualCodec:
+def small() -> NeuralVisualCodec:
     torch.manual_seed(0)
-    return VisualCodec("small", VisualModel(SMALL), random_prior(SMALL, 0)[1], b"12345678", {})
+    return NeuralVisualCodec("small", VisualModel(SMALL), random_prior(SMALL, 0)[1], b"12345678", {})
 
 
 def code(prior: VisualPrior, frames: list[torch.Tensor], layers: int, quality: int = 1) -> list[bytes]:
@@ -137,7 +137,7 @@ def test_what_stays_is_skipped_and_comes_back(
                 assert torch.equal(prior._own(k, before), prior._own(k, digits))
 
 
-def test_what_does_not_move_costs_next_to_nothing(visual: VisualCodec) -> None:
+def test_what_does_not_move_costs_next_to_nothing(visual: NeuralVisualCodec) -> None:
     frames = [Frame(picture(96, 128), i) for i in range(12)]
     one, all_of = (sum(map(len, visual.encode_group(group, 0, 5).layers)) for group in (frames[:1], frames))
     assert all_of - one < 11 * 6
@@ -197,7 +197,7 @@ def test_plain_integers_agree() -> None:
     assert prior._logits(0, digits, None, 1)[0, 1].flatten().tolist() == logits
 
 
-def test_threads_do_not_matter(visual: VisualCodec) -> None:
+def test_threads_do_not_matter(visual: NeuralVisualCodec) -> None:
     data = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -218,7 +218,7 @@ def test_golden_file_decodes_to_its_tokens() -> None:
     assert isinstance(reader.header, VisualHeader)
     assert reader.header.table_hash == prior.hash
     (packet,) = reader
-    side = Side.unpack(packet.layers[0], packet.frames)
+    side = SideInfo.unpack(packet.layers[0], packet.frames)
     assert (side.quality, side.times) == (2, (-3, 40))
     decoders = [range_coder.decoder(message) for message in packet.layers[1:]]
     before = None
@@ -227,7 +227,7 @@ def test_golden_file_decodes_to_its_tokens() -> None:
         assert torch.equal(before, digits)
 
 
-def test_altered_or_foreign_priors_are_refused(small: VisualCodec, tmp_path: Path) -> None:
+def test_altered_or_foreign_priors_are_refused(small: NeuralVisualCodec, tmp_path: Path) -> None:
     altered = {name: array.copy() for name, array in small.prior.tensors.items()}
     altered["mix0"][0, 0] += 1
     with pytest.raises(ModelError, match="known answer"):
@@ -237,26 +237,26 @@ def test_altered_or_foreign_priors_are_refused(small: VisualCodec, tmp_path: Pat
     with pytest.raises(ModelError, match="may reach"):
         VisualPrior(too_large, SMALL, seal=True)
     data = small.encode_picture(picture(32, 32), 1)
-    other = VisualCodec("other", small.model, random_prior(SMALL, 9)[1], small.model_hash, {})
+    other = NeuralVisualCodec("other", small.model, random_prior(SMALL, 9)[1], small.model_hash, {})
     with pytest.raises(ModelError, match="--model"):
         other.decode_picture(data)
     save_model(tmp_path / "m.safetensors", small.model, {}, prior=small.prior)
     again = fsqcodec.load(tmp_path / "m.safetensors")
     assert again.prior.hash == small.prior.hash
     with pytest.raises(ModelError, match="for visual"):
-        fsqcodec.checkpoints.load_model(tmp_path / "m.safetensors")
-    assert load_visual(tmp_path / "m.safetensors").model.config == SMALL
+        fsqcodec.checkpoints.audio_weights(tmp_path / "m.safetensors")
+    assert visual_weights(tmp_path / "m.safetensors").model.config == SMALL
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 33), (64, 80), (250, 90)])
-def test_any_size_comes_back(visual: VisualCodec, height: int, width: int) -> None:
+def test_any_size_comes_back(visual: NeuralVisualCodec, height: int, width: int) -> None:
     original = picture(height, width)
     back = visual.decode_picture(visual.encode_picture(original, 8))
     assert back.shape == original.shape
     assert back.dtype == np.uint8
 
 
-def test_quality_and_layers_are_ordered(visual: VisualCodec) -> None:
+def test_quality_and_layers_are_ordered(visual: NeuralVisualCodec) -> None:
     original = picture(160, 208)
     sizes, quality = [], []
     for q in (1, 3, 5, 8):
@@ -271,39 +271,39 @@ def test_quality_and_layers_are_ordered(visual: VisualCodec) -> None:
         visual.encode_picture(original, 9)
 
 
-def test_strips_join_without_a_seam(visual: VisualCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_join_without_a_seam(visual: NeuralVisualCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     original = picture(400, 96)
     whole = visual.analyse(original, 4)
     coarse = torch.round(whole / 49).clamp(-3, 3)
     digits = torch.stack([coarse, torch.zeros_like(whole), torch.zeros_like(whole)], 2)
     decoded = visual.synthesise(digits, 4, 400, 96)
-    monkeypatch.setattr("fsqcodec.visual.codec._STRIP", 64 * 96)
+    monkeypatch.setattr("fsqcodec.visual.groups._STRIP", 64 * 96)
     assert torch.allclose(visual.analyse(original, 4), whole, atol=1e-3)
     assert np.abs(visual.synthesise(digits, 4, 400, 96).astype(int) - decoded).max() <= 1
 
 
-def test_transparency_is_kept_exactly(visual: VisualCodec) -> None:
+def test_transparency_is_kept_exactly(visual: NeuralVisualCodec) -> None:
     alpha = np.tile(np.arange(70, dtype=np.uint8) * 3, (50, 1))
     back = visual.decode_picture(visual.encode_picture(picture(50, 70), 5, alpha))
     assert back.shape == (50, 70, 4)
     assert np.array_equal(back[..., 3], alpha)
 
 
-def test_a_still_scene_costs_little(visual: VisualCodec) -> None:
+def test_a_still_scene_costs_little(visual: NeuralVisualCodec) -> None:
     frames = [Frame(picture(96, 128), time) for time in range(4)]
     one = len(visual.encode_group(frames[:1], 0, 4).pack())
     four = len(visual.encode_group(frames, 0, 4).pack())
     assert four < 2 * one
 
 
-def test_a_scene_cut_begins_a_group(visual: VisualCodec) -> None:
+def test_a_scene_cut_begins_a_group(visual: NeuralVisualCodec) -> None:
     scenes = [picture(48, 48)] * 3 + [255 - picture(48, 48)] * 4
     groups = list(visual.groups([Frame(p, i) for i, p in enumerate(scenes)], 5))
     assert [len(group) for group in groups] == [3, 4]
     assert [len(group) for group in visual.groups([Frame(scenes[0], i) for i in range(7)], 5)] == [5, 2]
 
 
-def _film(codec: VisualCodec, groups: int) -> tuple[bytes, list[int]]:
+def _film(codec: NeuralVisualCodec, groups: int) -> tuple[bytes, list[int]]:
     file = io.BytesIO()
     writer = Writer(file, codec.header(40, 48, frames=2 * groups))
     ends = []
@@ -315,7 +315,7 @@ def _film(codec: VisualCodec, groups: int) -> tuple[bytes, list[int]]:
     return file.getvalue(), ends
 
 
-def test_damage_costs_its_group_only(small: VisualCodec) -> None:
+def test_damage_costs_its_group_only(small: NeuralVisualCodec) -> None:
     data, ends = _film(small, 3)
     spoiled = bytearray(data)
     spoiled[(ends[0] + ends[1]) // 2] ^= 0x55
@@ -328,7 +328,7 @@ def test_damage_costs_its_group_only(small: VisualCodec) -> None:
 
 
 @given(st.data())
-def test_damaged_files_give_errors_and_nothing_else(small: VisualCodec, data: st.DataObject) -> None:
+def test_damaged_files_give_errors_and_nothing_else(small: NeuralVisualCodec, data: st.DataObject) -> None:
     whole, _ = _film(small, 1)
     spoiled = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):

@@ -1,0 +1,1 @@
+"""Settings of a run: YAML files checked against dataclasses."""

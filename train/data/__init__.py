@@ -1,0 +1,1 @@
+"""Media to training items: files, caches, crops, augmentation, shards of tokens."""

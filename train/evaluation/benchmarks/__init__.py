@@ -1,0 +1,1 @@
+"""Speed, memory and bits, measured on this machine: what `fsqcodec bench` shows."""

@@ -1,0 +1,1 @@
+"""How weights are moved: Muon, and optimizer steps as CUDA graphs."""
