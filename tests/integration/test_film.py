@@ -179,7 +179,7 @@ def test_info_counts_the_bits_of_every_frame(clip: Path, tmp_path: Path) -> None
 
 def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
     peaks = {}
-    for frames in (100, 500):
+    for frames in (50, 450):
         write_video(tmp_path / f"{frames}.mp4", frames, size=(64, 96))
         for work, command in {
             "encode": ("encode", tmp_path / f"{frames}.mp4", tmp_path / f"{frames}.fsq", "--quality", 2, "--audio", "none"),
@@ -196,7 +196,7 @@ def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
             )
             peaks[work, frames] = int(done.stdout)
     for work in ("encode", "decode"):
-        assert peaks[work, 500] < 1.05 * peaks[work, 100]
+        assert peaks[work, 450] < 1.05 * peaks[work, 50]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_colours_stay_what_they_were(tmp_path: Path, suffix: str, matrix: int, f
 
 def test_sound_of_many_seconds_goes_with_a_video(tmp_path: Path) -> None:
     """Packets of sound are longer than groups of pictures, and keep all their layers when the pictures lose some."""
-    write_video(tmp_path / "in.mp4", 130, size=(32, 48), sound=5.2)
+    write_video(tmp_path / "in.mp4", 40, size=(32, 48), times=[78 * i for i in range(40)], sound=5.2)
     call("encode", tmp_path / "in.mp4", tmp_path / "c.fsq", "--quality", 8, "--effort", 0)
     size = (tmp_path / "c.fsq").stat().st_size
     call("peel", tmp_path / "c.fsq", tmp_path / "low.fsq", "--kbps", 8)
@@ -234,4 +234,4 @@ def test_sound_of_many_seconds_goes_with_a_video(tmp_path: Path) -> None:
         call("decode", tmp_path / f"{name}.fsq", tmp_path / f"{name}.mkv")
         with av.open(str(tmp_path / f"{name}.mkv")) as container:
             assert sum(f.samples for f in container.decode(audio=0)) == pytest.approx(5.2 * 44100, abs=3000)
-        assert len(times_of(tmp_path / f"{name}.mkv")) == 130
+        assert len(times_of(tmp_path / f"{name}.mkv")) == 40
