@@ -103,6 +103,9 @@ class FileHeader(Protocol):
     def covered(self, ends: Sequence[int]) -> bool:
         """Whether streams that end with these frames are all that the header tells of."""
 
+    def shortfall(self, ends: Sequence[int]) -> float:
+        """Seconds that are missing of what the header tells of, where the streams end with these frames."""
+
     def scalable(self, stream: int) -> bool:
         """Whether layers of a stream may be dropped; the rest, such as the sound of a video, stays whole."""
 
