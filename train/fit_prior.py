@@ -199,7 +199,7 @@ class PriorTrainer:
         network = self._bare().eval()
         if not network.scales:
             network.quantize()
-        prior = Prior(network.export(), self.quantizer, STAGES_PER_LAYER, seal=True)
+        prior = Prior(network.export(), self.quantizer, STAGES_PER_LAYER, finalise=True)
         tables = StaticTables.estimate(self.tokens.flatten(0, 1).long(), self.quantizer)
         metadata = read_metadata(find_model(self.config.prior_of))
         metadata["prior"] = {"steps": self.step, "machine_hours": round(self.seconds / 3600, 2),

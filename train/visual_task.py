@@ -135,7 +135,7 @@ class VisualTask:
     ) -> None:
         """Write the model; with its prior in integers once that computes in their steps."""
         prior = beside["prior"]
-        exported = VisualPrior(prior.export(), model.config, seal=True) if prior.scales else None
+        exported = VisualPrior(prior.export(), model.config, finalise=True) if prior.scales else None
         save_model(path, model, {"train": provenance}, prior=exported)
 
 

@@ -43,7 +43,8 @@ class Encoded:
     """The two streams are (left + right) / 2 and (left - right) / 2."""
     tags: dict[str, str] = field(default_factory=dict)
     kept: NDArray[np.integer] | None = None
-    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its token means nothing."""
+    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its
+    token means nothing."""
 
     @property
     def seconds(self) -> float:
@@ -59,7 +60,8 @@ class Encoded:
         return replace(self, tokens=self.tokens[:, :stages], kept=kept)
 
     def thinned(self, stages: int, frames: int, share: float) -> Encoded:
-        """The first stages; the last of them only in a share of every packet of about `frames`, from its beginning on."""
+        """The first stages; the last of them only in a share of every packet of about `frames`, from its
+        beginning on."""
         kept = np.full((len(self.tokens), self.tokens.shape[2]), stages - 1)
         for start, stop in itertools.pairwise(self.edges(frames)):
             kept[:, start : start + int(share * (stop - start) + 1e-9)] = stages
@@ -70,8 +72,8 @@ class Encoded:
     def split(self, frames: int) -> Iterator[TokenPacket]:
         """Packets in order of time, the streams of a stretch one after the other.
 
-        A rest of less than a packet goes into the packet before it: a head costs some 14 bytes, and a prior that knows nothing
-        yet a few more.
+        A rest of less than a packet goes into the packet before it: a head costs some 14 bytes, and a prior
+        that knows nothing yet a few more.
 
         Raises:
             ValueError: frames keep neither all stages, or all but one, nor those of whole layers.
