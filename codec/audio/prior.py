@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from ..entropy import integer, range_coder
-from ..entropy.kernels import Messages, PriorTensors, decode
+from ..entropy.kernels import PriorTensors, decode
 from ..entropy.learned import ANSWER, LearnedPrior, Tensors, TensorSpec
 from ..errors import BitstreamError, ModelError
 from ..quantization import digits as mixed_radix
@@ -84,7 +84,7 @@ class Prior(LearnedPrior):
         self.depth = int(self.levels.max())
         self.choices = len(self.levels) * self.depth
         super().__init__(tensors, carrier, finalise)
-        self._loops = PriorTensors(**{name: self.tensors[name] for name in PriorTensors._fields})
+        self._loops = tuple(self.tensors[name] for name in PriorTensors._fields)
         self._possible = torch.arange(self.depth) < torch.from_numpy(self.levels)[:, None]
 
     @cached_property
@@ -296,8 +296,8 @@ class Prior(LearnedPrior):
         if past is not None:
             digits = np.concatenate([self._digits(past[-REACH:]), digits])
             known = len(digits) - frames
-        packed = Messages(data, ends)
-        if not decode(self._loops, self.levels, self.stages_per_layer, packed, digits, tail, known):
+        layout = self.levels, self.stages_per_layer
+        if not decode(self._loops, *layout, data, ends, digits, tail, known):
             raise BitstreamError("entropy-coded data that no encoder wrote")
         tokens: NDArray[np.int32] = mixed_radix.pack(digits[known:], self.radix).astype(np.int32)
         return tokens

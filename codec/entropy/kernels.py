@@ -26,7 +26,7 @@ _TOTAL = np.uint64(TOTAL)
 
 
 class PriorTensors(NamedTuple):
-    """Tensors of the prior, as `fsqcodec.audio.prior` describes them; a tuple is what numba takes."""
+    """Tensors of the prior, as `fsqcodec.audio.prior` describes them."""
 
     embed: Array
     embed_bias: Array
@@ -45,21 +45,13 @@ class PriorTensors(NamedTuple):
     blocks: Array
 
 
-class Messages(NamedTuple):
-    """The messages of the layers, or one of all of them."""
-
-    data: Array
-    """uint8, each message filled up with zeros to whole words, at least two."""
-    ends: Array
-    """Where they begin, and the end of the last: int64 (messages + 1,)."""
-
-
 @njit(cache=True, nogil=True)
 def decode(
-    prior: PriorTensors,
+    tensors: tuple[Array, ...],
     levels: Array,
     per_layer: int,
-    coded_messages: Messages,
+    data: Array,
+    ends: Array,
     digits: Array,
     tail: int,
     known: int,
@@ -67,10 +59,13 @@ def decode(
     """Decode one packet into `digits` int64 (frames, stages, d).
 
     Args:
-        prior: its tensors.
+        tensors: those of `PriorTensors`, as a plain tuple: numba leaks memory with every named one that it is
+            given.
         levels: of the d channels of a stage.
         per_layer: stages of a layer of the bitstream.
-        coded_messages: what is decoded.
+        data: the messages of the layers, or one of all of them, uint8, each filled up with zeros to whole
+            words, at least two.
+        ends: where they begin, and the end of the last: int64 (messages + 1,).
         digits: written here; the tail's and those of the known frames are there.
         tail: frames at the end that lack the last stage.
         known: frames at the beginning that are not in the messages.
@@ -78,9 +73,10 @@ def decode(
     Returns:
         False when no encoder wrote these messages.
     """
+    prior = PriorTensors(*tensors)
     embed, near, far, out, blocks = prior.embed, prior.near, prior.far, prior.out, prior.blocks
     context, history, siblings = prior.context, prior.history, prior.siblings
-    scales, weights, data, ends = prior.scales, prior.weights, coded_messages.data, coded_messages.ends
+    scales, weights = prior.scales, prior.weights
     frames, stages, channels = digits.shape
     depth = out.shape[2] // channels
     width, taps = len(prior.embed_bias), len(near)
