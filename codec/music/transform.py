@@ -86,7 +86,7 @@ class LappedTransform(nn.Module):
         coefficients = shaped @ self.dct_0
         for kind in range(1, len(BLOCKS)):
             blocks = BLOCKS[kind]
-            short = shaped.unflatten(-1, (blocks, FRAME // blocks)) @ getattr(self, f"dct_{kind}")
+            short = torch.unflatten(shaped, -1, (blocks, FRAME // blocks)) @ getattr(self, f"dct_{kind}")
             coefficients = torch.where(
                 (types == kind)[..., None], short.transpose(-1, -2).flatten(-2), coefficients
             )
@@ -98,7 +98,7 @@ class LappedTransform(nn.Module):
         shaped = coefficients @ self.dct_0
         for kind in range(1, len(BLOCKS)):
             blocks = BLOCKS[kind]
-            short = coefficients.unflatten(-1, (FRAME // blocks, blocks)).transpose(-1, -2)
+            short = torch.unflatten(coefficients, -1, (FRAME // blocks, blocks)).transpose(-1, -2)
             short = (short @ getattr(self, f"dct_{kind}")).flatten(-2)
             shaped = torch.where((types == kind)[..., None], short, shaped)
         shaped = self._outer(self._inner(shaped, types, -1.0), types, -1.0)
@@ -124,7 +124,7 @@ class LappedTransform(nn.Module):
             size = FRAME // BLOCKS[kind]
             half = size // 2
             straight, crossed = self.straight[kind, :half], self.crossed[kind, :half] * direction
-            inside = shaped[..., half:-half].unflatten(-1, (BLOCKS[kind] - 1, size))
+            inside = torch.unflatten(shaped[..., half:-half], -1, (BLOCKS[kind] - 1, size))
             before, after = inside[..., :half].flip(-1), inside[..., half:]
             left = straight * before - crossed * after
             right = straight * after + crossed * before

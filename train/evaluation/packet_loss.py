@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import numpy as np
 from fsqcodec.audio.codec import NeuralAudioCodec
-from fsqcodec.live.decoder import LiveDecoder as Decoder
-from fsqcodec.live.encoder import LiveEncoder as Encoder
+from fsqcodec.live.decoder import LiveDecoder
+from fsqcodec.live.encoder import LiveEncoder
 from numpy.typing import NDArray
 
 from .metrics import align, score
@@ -55,7 +55,10 @@ def measure(
         seed: of the losses.
         answer: packets on the way until the sender hears that a key is needed; every packet is one when 0.
     """
-    sender, receiver = Encoder(codec, frames, key_every=_NEVER if answer else 1), Decoder(codec)
+    sender, receiver = (
+        LiveEncoder(codec, frames, independent_every=_NEVER if answer else 1),
+        LiveDecoder(codec),
+    )
     block = frames * codec.model.config.frame
     parts = [clip[start : start + block] for start in range(0, len(clip), block)]
     lost, asked = losses(len(parts) + 2, percent, burst, seed), -answer
@@ -66,10 +69,10 @@ def measure(
             if not lost[len(packets)]:
                 heard.append(receiver.push(packet))
             packets.append(packet)
-            if receiver.needs_key and len(packets) > asked + answer:
+            if receiver.needs_independent and len(packets) > asked + answer:
                 asked = len(packets)
             if len(packets) == asked + answer:
-                sender.request_key()
+                sender.request_independent()
     lost = lost[: len(packets)]
     made_up = _fit(np.concatenate([*heard, receiver.flush()]), len(clip))
     gaps = _fit(np.repeat(lost, frames * codec.model.config.frame), len(clip))
@@ -95,13 +98,13 @@ def recovery(codec: NeuralAudioCodec, clip: Samples) -> list[dict[str, float]]:
         codec: the model.
         clip: float32 (n,) at its rate.
     """
-    sender, whole = Encoder(codec, 2), Decoder(codec)
+    sender, whole = LiveEncoder(codec, 2), LiveDecoder(codec)
     packets = sender.push(clip)
     heard = np.concatenate([whole.push(packet) for packet in packets])
     config, found = codec.model.config, []
     span = config.sample_rate // 10
     for gone in range(_APART, len(packets) - 2 * _GAP, _APART):
-        receiver = Decoder(codec)
+        receiver = LiveDecoder(codec)
         got = [receiver.push(p) for i, p in enumerate(packets) if not gone <= i < gone + _GAP]
         error = np.concatenate(got) - heard
         behind = (gone + _GAP) * 2 * config.frame - config.lag

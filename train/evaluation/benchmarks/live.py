@@ -24,12 +24,12 @@ def packet_times(
     codec: NeuralAudioCodec, engine: str, clip: NDArray[np.float32], milliseconds: int
 ) -> list[dict[str, Any]]:
     """Milliseconds of a packet, encoder and decoder with prior and coder, for one stream and for each of a batch."""
-    from fsqcodec import BatchDecoder, BatchEncoder, Decoder, Encoder
+    from fsqcodec import BatchDecoder, BatchEncoder, LiveDecoder, LiveEncoder
 
     frames = max(1, round(milliseconds * codec.frame_rate / 1000))
     block = frames * codec.model.config.frame
     parts = np.resize(clip, (_PACKETS + 5) * block).reshape(-1, block)
-    sender, receiver = Encoder(codec, frames), Decoder(codec)
+    sender, receiver = LiveEncoder(codec, frames), LiveDecoder(codec)
     packets: list[list[bytes]] = []
     encoding = _each(parts, lambda part: packets.append(sender.push(part)))
     decoding = _each(packets, lambda found: [receiver.push(packet) for packet in found])
@@ -46,7 +46,9 @@ def key_bitrates(
     codec: NeuralAudioCodec, clips: list[NDArray[np.float32]], milliseconds: int
 ) -> dict[str, float]:
     """Kilobits a second of packets with their heads, when every one is a key, every 5th and so on, and only the first."""
-    found = {name: _kbps(codec, clips, milliseconds, key_every=every) for every, name in _KEYS.items()}
+    found = {
+        name: _kbps(codec, clips, milliseconds, independent_every=every) for every, name in _KEYS.items()
+    }
     return {"packet_ms": float(milliseconds), **found}
 
 
@@ -55,7 +57,7 @@ def paced_bitrates(codec: NeuralAudioCodec, clip: NDArray[np.float32], milliseco
     found = {"packet_ms": float(milliseconds)}
     for every in (min(_KEYS), max(_KEYS)):
         for kbps in (6, 3, 2):
-            taken = _kbps(codec, [clip], milliseconds, key_every=every, kbps=kbps)
+            taken = _kbps(codec, [clip], milliseconds, independent_every=every, kbps=kbps)
             found[f"{kbps}, {_KEYS[every]}"] = taken
     return found
 
@@ -63,11 +65,11 @@ def paced_bitrates(codec: NeuralAudioCodec, clip: NDArray[np.float32], milliseco
 def _kbps(
     codec: NeuralAudioCodec, clips: list[NDArray[np.float32]], milliseconds: int, **settings: Any
 ) -> float:
-    from fsqcodec import Encoder
+    from fsqcodec import LiveEncoder
 
     frames, spent = max(1, round(milliseconds * codec.frame_rate / 1000)), 0
     for clip in clips:
-        sender = Encoder(codec, frames, **settings)
+        sender = LiveEncoder(codec, frames, **settings)
         spent += sum(map(len, sender.push(clip) + sender.flush()))
     return spent * 8 / 1000 / sum(map(len, clips)) * codec.sample_rate
 
