@@ -95,8 +95,9 @@ class PriorNetwork(QuantizedNetwork):
             later, siblings = (digit @ told[s]).split([self.blocks[-1], chosen.shape[-1]], -1)
             logits.append(self.units(sums + self.hidden_bias[s]) @ out + siblings)
             sums = sums + later
-        possible = (torch.stack(logits, 2).float() + self.out_bias).masked_fill(self.impossible, -1e4)
-        return possible.unflatten(-1, (len(self.levels), self.depth))
+        choices = (torch.stack(logits, 2).float() + self.out_bias).masked_fill(self.impossible, -1e4)
+        digit_logits: Tensor = choices.unflatten(-1, (len(self.levels), self.depth))
+        return digit_logits
 
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.audio.prior.Prior`; `quantize` comes first."""

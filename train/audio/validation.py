@@ -103,7 +103,7 @@ class AudioValidator:
         """Bitrate of every prefix of the stages, (stages,)."""
         quantizer, rate = model.quantizer, self.config.frame_rate / 1000
         if self.prior is None:
-            return np.arange(1, quantizer.stages + 1) * quantizer.bits * rate
+            return np.arange(1, quantizer.stages + 1, dtype=np.float64) * quantizer.bits * rate
         spent, frames = torch.zeros(quantizer.stages), 0
         for clip in self.clips:
             digits = quantizer.stage_digits(self._run(model, clip, 1)[1])

@@ -20,7 +20,8 @@ def equalise(audio: Tensor, rng: np.random.Generator) -> Tensor:
     octaves = torch.log2(1 + torch.arange(len(spectrum)) / len(spectrum) * 255) / 8
     grid = torch.stack([octaves * 2 - 1, torch.zeros_like(octaves)], -1)[None, None]
     curve = torch.nn.functional.grid_sample(points[:, :, None], grid, align_corners=True)[0, 0, 0]
-    return torch.fft.irfft(spectrum * 10 ** (curve / 20), n=size)[: len(audio)]
+    equalised: Tensor = torch.fft.irfft(spectrum * 10 ** (curve / 20), n=size)
+    return equalised[: len(audio)]
 
 
 def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> Tensor:
@@ -35,7 +36,8 @@ def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> 
     tail[0] += 1
     size = _fast(len(audio) + length)
     response = torch.fft.rfft(torch.from_numpy(tail).float(), n=size)
-    return torch.fft.irfft(torch.fft.rfft(audio, n=size) * response, n=size)[: len(audio)]
+    reverberant: Tensor = torch.fft.irfft(torch.fft.rfft(audio, n=size) * response, n=size)
+    return reverberant[: len(audio)]
 
 
 def put_behind(audio: Tensor, background: Tensor, snr: float) -> Tensor:

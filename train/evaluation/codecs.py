@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from .clips import Decoded, Original
 from .peers import PEERS, timed
 
-SOUND_LADDER, PICTURE_LADDER = (1.5, 3.0, 6.0, 64.0), (1, 2, 3, 4, 5, 6, 7, 8)
+SOUND_LADDER: tuple[float, ...] = (1.5, 3.0, 6.0, 64.0)
+PICTURE_LADDER: tuple[float, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
 """kbit/s, and qualities, that our models are measured at."""
 
 

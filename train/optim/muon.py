@@ -52,7 +52,8 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     for i, (a, b, c) in enumerate(_POLYNOMIALS):
         gram = x @ x.mT if i else gram / bound**2
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
