@@ -112,7 +112,7 @@ def loss(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """PESQ-WB and ViSQOL of live packets at 1 to 20 % loss: concealed, with silence in the gaps, and by Opus."""
+    """PESQ-WB and ViSQOL of live packets at 1 to 20 % loss: concealed, silent in the gaps, and by Opus."""
     from fsqcodec.train.evaluation.packet_loss import by_loss
 
     from .common import load_audio
@@ -125,7 +125,7 @@ def loss(
 
 @app.command()
 def gaps(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
-    """How far what is heard after gaps of 200 ms is off, in dB below the sound: the mean of all gaps, and the worst."""
+    """How far sound after gaps of 200 ms is off, in dB below it: the mean of all gaps, and the worst."""
     from fsqcodec.train.evaluation.packet_loss import mean_and_worst, recovery
 
     from .common import load_audio
@@ -139,7 +139,7 @@ def gaps(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> N
 
 @app.command()
 def live(clips: Clips, model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
-    """Time of live packets on one thread, by torch and by onnxruntime, one stream and each of a batch of 16."""
+    """Time of live packets on one thread, by torch and onnxruntime, of one stream and of each of 16."""
     from fsqcodec.train.evaluation.benchmarks.live import packet_times
     from fsqcodec.train.evaluation.benchmarks.rows import joined
 

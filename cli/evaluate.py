@@ -33,7 +33,7 @@ class _RunByDefault(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_RunByDefault,
-    help="Measure bitrate against quality, and compare results. `eval CLIPS …` is short for `eval run CLIPS …`.",
+    help="Measure bitrate against quality, and compare results. `eval CLIPS …` means `eval run CLIPS …`.",
     no_args_is_help=True,
 )
 
@@ -44,7 +44,8 @@ def evaluate(
     models: Annotated[
         str,
         typer.Option(
-            help="Models, joined by commas: names or .safetensors files; of sound, NAME:EFFORT too (see encode --effort)."
+            help="Models, joined by commas: names or .safetensors files; of sound, NAME:EFFORT too "
+            "(see encode --effort)."
         ),
     ] = (f"{DEFAULT_MODEL},{DEFAULT_PICTURE_MODEL}"),
     peers: Annotated[
@@ -157,7 +158,7 @@ def compare(
         float, typer.Option(min=0, help="Mean loss that is forgiven, in units of each measure.")
     ] = 0.0,
 ) -> None:
-    """Compare results clip by clip; exit code 1 when a measure got worse by more than chance and tolerance."""
+    """Compare results clip by clip; exit code 1 when a measure is worse by more than chance and tolerance."""
     from fsqcodec.errors import FSQCodecError
     from fsqcodec.train.evaluation.aggregate import compare as paired
     from fsqcodec.train.evaluation.runner import load_results

@@ -1,13 +1,14 @@
 """The learned prior in floats: what is trained here is exported to the integers of `fsqcodec.audio.prior`.
 
-A causal network over the digits of residual FSQ tokens. Every digit (stage, channel) of a frame is predicted from
+A causal network over the digits of residual FSQ tokens. Every digit (stage, channel) is predicted from
 - earlier frames: their digits, embedded, through two causal convolutions;
 - the stages before it in its frame, and the channels before it in its stage.
 
-Hidden units come in blocks, one a layer of the bitstream, the largest for the most important layer, and a block sees
-blocks of the same and of more important layers only (weights masked block-triangular). So layers can be dropped, from
-the last on, and what is left decodes. Inside a frame the network is a NADE (Larochelle and Murray 2011) over stages:
-one running sum of embeddings, to which every stage adds its digits, gives the hidden units of the next.
+Hidden units come in blocks, one a layer of the bitstream, the largest for the most important layer, and a
+block sees blocks of the same and of more important layers only (weights masked block-triangular). So layers
+can be dropped, from the last on, and what is left decodes. Inside a frame the network is a NADE (Larochelle
+and Murray 2011) over stages: one running sum of embeddings, to which every stage adds its digits, gives the
+hidden units of the next.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class PriorNetwork(QuantizedNetwork):
         context = [units @ weights for units, weights in blocks]
         told = torch.cat([w("history"), w("siblings") * self.earlier], -1).unbind()
         sums, logits = far.new_zeros(()), []
-        # Stage by stage: what one needs fits the cache, which halves the time against all stages in one tensor.
+        # Stage by stage: what one needs fits the cache, which halves the time against one tensor of all.
         for s, (digit, out) in enumerate(zip(chosen.unbind(2), w("out").unbind(), strict=True)):
             if s % self.stages_per_layer == 0:
                 sums = sums + context[s // self.stages_per_layer].float()

@@ -67,9 +67,9 @@ class AudioValidator:
 
     @torch.no_grad()
     def score(self, model: AudioModel) -> dict[str, float]:
-        """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` at K kbit/s.
+        """SI-SDR in dB, PESQ and ViSQOL: `…_N` of N stages (all, half, a quarter), `…_at_K` of K kbit/s.
 
-        A bitrate between those of two numbers of stages has a score between theirs, as files have (`Codec.limit`).
+        A bitrate between those of two numbers of stages has a score between theirs, as files have.
         """
         model.eval()
         full = model.quantizer.stages

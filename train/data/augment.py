@@ -25,7 +25,7 @@ def equalise(audio: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> Tensor:
-    """The audio in a random room: direct sound, then decaying noise (Polack 1988) from a few milliseconds on."""
+    """The audio in a random room: direct sound, then decaying noise (Polack 1988)."""
     seconds = rng.uniform(*_REVERBERATION)
     length = round(seconds * sample_rate)
     decay = np.exp(-6.9 * np.arange(length) / length)
@@ -41,7 +41,7 @@ def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> 
 
 
 def put_behind(audio: Tensor, background: Tensor, snr: float) -> Tensor:
-    """The audio with a background of the same length, `snr` decibels softer; alone where either is silence."""
+    """The audio with a background as long, `snr` decibels softer; alone where either is silence."""
     voice, other = (float(x.square().mean().sqrt()) for x in (audio, background))
     if voice < 1e-4 or other < 1e-6:
         return audio

@@ -1,7 +1,7 @@
 """What is compared: our models through real files, and the codecs of `peers`.
 
-A codec is named `NAME@SETTING`, such as `speech-24k@6`, `opus@12`, `jpeg@75`. Every round trip gives the decoded clip
-and the bytes spent: of the whole file for ours, of the coded packets for peers in containers.
+A codec is named `NAME@SETTING`, such as `speech-24k@6`, `opus@12`, `jpeg@75`. Every round trip gives the
+decoded clip and the bytes spent: of the whole file for ours, of the coded packets for peers in containers.
 """
 
 from __future__ import annotations

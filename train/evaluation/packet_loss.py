@@ -57,8 +57,8 @@ def measure(
 ) -> dict[str, float]:
     """PESQ-WB and ViSQOL of a clip (n,) in packets of `frames` latent frames, some of them lost.
 
-    Opus (libopus by `opuslib`, where both are installed) gets packets as long, at the bitrate that ours take with
-    their headers.
+    Opus (libopus by `opuslib`, where both are installed) gets packets as long, at the bitrate that ours take
+    with their headers.
 
     Args:
         codec: the model.
@@ -67,8 +67,8 @@ def measure(
         percent: of the packets that are lost.
         burst: lost in a row.
         seed: of the losses.
-        answer: packets on the way until the sender hears that an independent one is needed; every packet is one when
-            0.
+        answer: packets on the way until the sender hears that an independent one is needed; every packet is
+            one when 0.
     """
     sender = LiveEncoder(codec, frames, independent_every=_NEVER if answer else 1)
     receiver = LiveDecoder(codec)
@@ -104,8 +104,8 @@ def measure(
 def recovery(codec: AudioCodec, clip: Signal) -> list[dict[str, float]]:
     """How far what is heard after gaps of 200 ms is off, for every gap: dB below the sound, by `AFTER`.
 
-    The gaps lie a second apart in packets of 40 ms; the sound is that of a receiver without losses, over the 100 ms
-    that follow so many milliseconds after the first packet behind the gap.
+    The gaps lie a second apart in packets of 40 ms; the sound is that of a receiver without losses, over the
+    100 ms that follow so many milliseconds after the first packet behind the gap.
 
     Args:
         codec: the model.

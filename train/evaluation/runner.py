@@ -7,9 +7,9 @@ Results are one JSON object (schema `fsqcodec-eval-2`):
               "measures": {name: value}}],
      "failures": [{"clip", "codec", "setting", "error"}]}
 
-`rate` is kbit/s for sound and video and bits a pixel for pictures; `encode_x` and `decode_x` are seconds of media a
-second of work, or millions of pixels a second; `memory_mb` is by how much the process grew at its peak over both, a
-model that is loaded for it included, or null.
+`rate` is kbit/s for sound and video and bits a pixel for pictures; `encode_x` and `decode_x` are seconds of
+media a second of work, or millions of pixels a second; `memory_mb` is by how much the process grew at its
+peak over both, a model that is loaded for it included, or null.
 """
 
 from __future__ import annotations

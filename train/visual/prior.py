@@ -1,8 +1,8 @@
 """The prior of pictures in floats: what is trained here is exported to `fsqcodec.visual.prior`.
 
-For every layer of the bitstream a small network of its own: contexts (`fsqcodec.visual.context`) → hidden units →
-hidden units → logits of the layer's digits. A bias by quality tells it the gain, another whether there is a frame
-before.
+For every layer of the bitstream a small network of its own: contexts (`fsqcodec.visual.context`) → hidden
+units → hidden units → logits of the layer's digits. A bias by quality tells it the gain, another whether
+there is a frame before.
 """
 
 from __future__ import annotations

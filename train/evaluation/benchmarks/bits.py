@@ -16,7 +16,7 @@ from .rows import Row, encoded
 
 
 def by_layer(codec: NeuralAudioCodec, file: Path, kbps: float) -> Row:
-    """Bytes of header, packets and layers of a clip at a bitrate, and what the range coder loses against the ideal.
+    """Bytes of header, packets and layers of a clip, and what the range coder loses against the ideal.
 
     Raises:
         MediaError: the file cannot be read.

@@ -23,7 +23,7 @@ _ASKED = (6, 3, 2)
 
 
 def packet_times(codec: AudioCodec, engine: str, clip: Signal, milliseconds: int) -> list[Row]:
-    """Milliseconds of a packet, encoder and decoder with prior and coder, for one stream and for each of a batch."""
+    """Milliseconds of a packet, prior and coder included, for one stream and for each of a batch."""
     frames = _frames(codec, milliseconds)
     block = frames * codec.networks.frame
     parts = np.resize(clip, (_PACKETS + _WARMUP) * block).reshape(-1, block)
@@ -41,7 +41,7 @@ def packet_times(codec: AudioCodec, engine: str, clip: Signal, milliseconds: int
 
 
 def by_independent(codec: AudioCodec, clips: Sequence[Signal], milliseconds: int) -> Row:
-    """Kilobits a second, headers included, when all packets are independent, every 5th …, and only the first."""
+    """Kilobits a second, headers included, when all packets are independent … only the first."""
     rates = {
         name: _kbps(codec, clips, milliseconds, independent_every=every)
         for every, name in _INDEPENDENT.items()
@@ -50,7 +50,7 @@ def by_independent(codec: AudioCodec, clips: Sequence[Signal], milliseconds: int
 
 
 def asked_and_taken(codec: AudioCodec, clip: Signal, milliseconds: int) -> Row:
-    """Kilobits a second that a clip takes where 6, 3 and 2 are asked for, all packets independent and only the first."""
+    """Kilobits a second that a clip takes where 6, 3 and 2 are asked for, all or one packet independent."""
     rates = {
         f"{kbps}, {_INDEPENDENT[every]}": _kbps(
             codec, [clip], milliseconds, independent_every=every, kbps=kbps

@@ -18,7 +18,7 @@ _MINUTES = (1, 60)
 
 
 def file_to_file(command: Sequence[str], model: str, minute: Signal, sample_rate: int) -> list[Row]:
-    """Peak MB and times real time of encoding and decoding files of 1 and of 60 minutes, and the growth between them.
+    """Peak MB and times real time of encoding and decoding 1 and 60 minutes, and the growth between them.
 
     Args:
         command: the command line of `fsqcodec`.

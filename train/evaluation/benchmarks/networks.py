@@ -1,4 +1,4 @@
-"""Speed of encoder and decoder, beside the encodec package's 24 kHz model; without bitstreams on both sides."""
+"""Speed of encoder and decoder without bitstreams, beside the encodec package's 24 kHz model."""
 
 from __future__ import annotations
 

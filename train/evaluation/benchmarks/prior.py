@@ -24,7 +24,7 @@ LIVE = (0.1, 0.5, 2.0)
 
 
 def by_rate(codec: NeuralAudioCodec, clips: Sequence[Encoded]) -> list[Row]:
-    """Bits of all clips at full, half and quarter rate: fixed-length, static tables, prior, and real messages."""
+    """Bits of all clips at full, half and quarter rate: fixed-length, by tables, by prior, in messages."""
     assert codec.prior
     prior, tables, frames = np.zeros(codec.stages), np.zeros(codec.stages), 0
     for clip in clips:
