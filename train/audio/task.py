@@ -89,14 +89,14 @@ class AudioTask(Task):
         return muon_and_adamw(self.model, self.auxiliary.values(), self.config.optim, dtype, capturable)
 
     def capturable(self, progress: float) -> bool:
-        """Once rounding has begun; not with a discriminator, which draws the parts of crops that it looks at."""
+        """Once rounding has begun; not with a discriminator, which draws what it looks at."""
         rounding = progress >= self.config.optim.no_quantizer
         return self.config.cuda_graphs and rounding and "adversary" not in self.auxiliary
 
     def loss(
         self, model: Any, auxiliary: dict[str, Any], batch: Batch, weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the reconstruction terms, λ times the rate, and the losses of the auxiliary networks."""
+        """Weighted sum of the reconstruction terms, λ times the rate, and the auxiliary networks' losses."""
         weights = {
             field.name: weigh(getattr(self.config.loss, field.name)) for field in fields(self.config.loss)
         }
@@ -140,7 +140,7 @@ class AudioTask(Task):
         return AudioValidator.of_media(media, self.model.config, prior=prior) if media else None
 
     def publish(self, path: Path, model: AudioModel, provenance: dict[str, Any], last: bool) -> None:
-        """Write the model with static tables; `PriorTask` adds the learned prior. A decoder keeps its encoder's."""
+        """Write the model with static tables; `PriorTask` adds the prior. A decoder keeps its encoder's."""
         if self.config.parts == "decoder" and self.pretrained:
             # Averaging may touch the last bits of a frozen encoder, whose tokens must not change.
             model.encoder.load_state_dict(self.pretrained.model.encoder.state_dict())
