@@ -251,7 +251,7 @@ class Reader:
         except ValueError as error:
             return _Found(problem=f"packet: {error}")
         end = at + size
-        if self.keep_going and end > _FREE + _SHARE * self.position - self._wasted:
+        if self._wasted > _FREE + _SHARE * self.position:
             return _Found(problem="more looks like packets than can be checked")
         if not window.fill(end + _CRC):
             self._wasted += len(window)
