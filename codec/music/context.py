@@ -1,7 +1,7 @@
 """What the prior of coefficients looks at: magnitudes of integers that are decoded already.
 
 Six features of every coefficient, in eighths of an octave of one plus a weighted sum of magnitudes: the two next lower
-ones of its block, the six next lower ones, three and nine around it in the block before, three of the block before
+ones of its block, the five next lower ones, three and nine around it in the block before, three of the block before
 that, three of mid for side. Blocks of different length meet on the finest grid: a coefficient of a 4×240 block lies
 at four places of a 1×960 block, and stands there for all.
 """
@@ -16,7 +16,7 @@ from .bands import CODED
 from .transform import BLOCKS
 
 FEATURES = 6
-_LOG = np.round(8 * np.log2(1 + np.arange(1 << 14) / 4)).astype(np.uint8)
+LOG = np.round(8 * np.log2(1 + np.arange(1 << 14) / 4)).astype(np.uint8)
 """By four times a sum."""
 _BLOCKS = np.array(BLOCKS)
 
@@ -88,5 +88,5 @@ def features(integers: NDArray[np.int32], types: NDArray[np.uint8]) -> NDArray[n
     """
     assert integers.shape[-1] == CODED
     out = np.empty((*integers.shape, FEATURES), np.uint8)
-    _features(integers, types, _BLOCKS, _LOG, out)
+    _features(integers, types, _BLOCKS, LOG, out)
     return out

@@ -27,6 +27,8 @@ class Coded:
     side: Side
     steps: Tensor
     """(B, frames, 2, 4, 27)."""
+    scales: Tensor
+    """Log scales in rows of the prior's table, (B, frames, 2, 4, 27)."""
     integers: Tensor
     """int32 (B, frames, 2, 800)."""
     coefficient_bits: Tensor
@@ -73,7 +75,7 @@ def code(
         wanted = CENTRE + UNITS * torch.log2(bands.gather(sizes, kinds) + 1e-2)
     error = (scales - wanted).square().mean()
     counted = coefficient_bits(prior, bands, integers, scales, types, coded, share)
-    return Coded(side, steps, integers, counted, bits.sum(-1), pressure.sum(-1), error)
+    return Coded(side, steps, scales, integers, counted, bits.sum(-1), pressure.sum(-1), error)
 
 
 def coefficient_bits(
@@ -95,7 +97,7 @@ def coefficient_bits(
     size = integers.shape[-1]
     place, row = index % size, index // size  # row: (item, frame, channel)
     kind = types.flatten()[row // 2]
-    band = _band_of_place()[place]
+    band = band_of_place()[place]
     slot = torch.where(kind == 2, place % 4, torch.where(kind == 1, 2 * (place % 2), 0))
     cell = (row * SLOTS + slot) * BANDS + band
     own = scales.flatten().index_select(0, cell)
@@ -122,7 +124,8 @@ def coefficient_bits(
     return torch.zeros(batch * frames).index_add(0, row // 2, bits).unflatten(0, (batch, frames))
 
 
-def _band_of_place() -> Tensor:
+def band_of_place() -> Tensor:
+    """Band of each coefficient, int64 (800,)."""
     edges = torch.tensor(EDGES)
     return torch.repeat_interleave(torch.arange(BANDS), edges.diff())
 

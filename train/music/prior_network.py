@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from fsqcodec.music.bands import BANDS, SLOTS
 from fsqcodec.music.context import FEATURES
 from fsqcodec.music.model import MusicConfig, merge
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
@@ -105,6 +107,14 @@ class PriorNetwork(QuantizedNetwork):
         units = self.units(told @ self.weight("theta_first") + self.theta_bias)
         more = (units @ self.weight("theta_out") + self.theta_out_bias)[:, 0]
         return (64 * told[:, FEATURES] + 16 * more).clamp(0, ROWS - 1)
+
+    @torch.no_grad()
+    def theta_arrays(self) -> tuple[NDArray[np.float32], ...]:
+        """What `fsqcodec.music.rdo` takes: first weights, biases, last weights, their bias, code lengths in bits."""
+        last = self.weight("theta_out")[:, 0]
+        lengths = -F.log_softmax(self.table, -1) / math.log(2)
+        parts = (self.weight("theta_first"), self.theta_bias, last, self.theta_out_bias, lengths)
+        return tuple(part.numpy().astype(np.float32) for part in parts)
 
     def bits(self, rows: Tensor, symbols: Tensor) -> Tensor:
         """Code lengths in bits, float32 (n,), of magnitudes, int64 (n,), between two rows of the table each."""
