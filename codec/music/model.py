@@ -86,7 +86,12 @@ class MusicModel(nn.Module):
         self.config = config = config or MusicConfig()
         told = 2 * BANDS
         self.encoder = _stack(config, told * (1 + SLOTS) + 4, config.latents)
-        self.decoder = _stack(config, config.latents + 4, told * (3 + SLOTS))
+        self.decoder = _stack(config, config.latents + 4, told * (1 + SLOTS))
+        self.touch = nn.Sequential(
+            nn.Linear(config.width + 4, config.width // 2), nn.GELU(), nn.Linear(config.width // 2, 2 * told)
+        )
+        nn.init.zeros_(self.touch[-1].weight)
+        nn.init.zeros_(self.touch[-1].bias)
 
     def encode(self, levels: Tensor, types: Tensor, knob: Tensor) -> Tensor:
         """Latents before rounding, float32 (B, frames, 32), within the range.
@@ -103,16 +108,25 @@ class MusicModel(nn.Module):
 
     def decode(self, latents: Tensor, types: Tensor, knob: Tensor) -> Side:
         """What the integers, float32 (B, frames, 32), say."""
-        told = torch.cat((latents / 2, _about(types, knob)), -1)
-        found = self.decoder(told).float().unflatten(-1, (3 + SLOTS, 2, BANDS)).movedim(-3, -2)
-        base, steps, noise, detail = found.split((1, 1, 1, SLOTS), -2)
+        about = _about(types, knob)
+        features = self.decoder[:-1](torch.cat((latents / 2, about), -1))
+        found = self.decoder[-1](features).float().unflatten(-1, (1 + SLOTS, 2, BANDS)).movedim(-3, -2)
+        base, detail = found.split((1, SLOTS), -2)
         levels = _CENTRE + _RANGE * base + merge(_DETAIL * detail, types)
-        return Side(levels, steps.expand_as(levels), noise.expand_as(levels))
+        # What corrections learn comes through noise; it must not reach what levels are made of.
+        touch = self.touch(torch.cat((features.detach(), about), -1)).float()
+        steps, noise = touch.unflatten(-1, (2, 2, 1, BANDS)).unbind(2)
+        return Side(levels, _limited(steps).expand_as(levels), _limited(noise).expand_as(levels))
 
 
 def _about(types: Tensor, knob: Tensor) -> Tensor:
     kinds = F.one_hot(types, 3).float()
     return torch.cat((kinds, (knob / _KNOB)[:, None, None].expand(*types.shape, 1)), -1)
+
+
+def _limited(decibels: Tensor) -> Tensor:
+    """Corrections of at most 12 dB."""
+    return 12 * torch.tanh(decibels / 12)
 
 
 def rounded(latents: Tensor) -> Tensor:

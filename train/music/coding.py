@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..prior import rate
 from .prior_network import CENTRE, UNITS, PriorNetwork
 
-_LEAST_SCALE = 0.5
+LEAST_SCALE = 0.5
 """Bands of a lower log scale are not coded."""
 
 
@@ -32,13 +32,13 @@ class Coded:
     integers: Tensor
     """int32 (B, frames, 2, 800)."""
     coefficient_bits: Tensor
-    """A frame, (B, frames), or their mean, ()."""
+    """A frame, (B, frames)."""
     side_bits: Tensor
     """A frame, (B, frames)."""
     side_pressure: Tensor
     """Of the same use, with gradients for the encoder."""
     scale_error: Tensor
-    """Mean square by which log scales are off, ()."""
+    """Mean square by which log scales are off, (B,)."""
 
 
 def code(
@@ -69,11 +69,11 @@ def code(
     kinds = types[..., None]
     spread_steps = bands.spread(steps.detach(), kinds)
     with torch.no_grad():
-        coded = bands.spread((scales > _LEAST_SCALE).float(), kinds) > 0.5
+        coded = bands.spread((scales > LEAST_SCALE).float(), kinds) > 0.5
         integers = quantize(coefficients, spread_steps, coded)
         sizes = (coefficients[..., : spread_steps.shape[-1]] / spread_steps).abs()
         wanted = CENTRE + UNITS * torch.log2(bands.gather(sizes, kinds) + 1e-2)
-    error = (scales - wanted).square().mean()
+    error = (scales - wanted).square().mean((1, 2, 3, 4))
     counted = coefficient_bits(prior, bands, integers, scales, types, coded, share)
     return Coded(side, steps, scales, integers, counted, bits.sum(-1), pressure.sum(-1), error)
 
@@ -87,7 +87,7 @@ def coefficient_bits(
     coded: Tensor,
     share: float,
 ) -> Tensor:
-    """Bits of the coefficients that are coded, bool (B, frames, 2, 800): a frame, or their mean for a share below 1."""
+    """Bits a frame, (B, frames), of the coefficients that are coded, bool (B, frames, 2, 800), told by a share of them."""
     batch, frames = types.shape
     if share < 1:
         coded = coded & (torch.rand(coded.shape) < share)
@@ -119,9 +119,7 @@ def coefficient_bits(
     assert seen.shape[-1] == FEATURES
     symbols = integers.flatten()[index].abs().long()
     bits = prior.bits(prior.theta(torch.cat((seen, told), -1)), symbols)
-    if share < 1:
-        return bits.sum() / (share * batch * frames)
-    return torch.zeros(batch * frames).index_add(0, row // 2, bits).unflatten(0, (batch, frames))
+    return torch.zeros(batch * frames).index_add(0, row // 2, bits / share).unflatten(0, (batch, frames))
 
 
 def band_of_place() -> Tensor:
@@ -139,6 +137,11 @@ def level_error(side: Side, levels: Tensor, steps: Tensor, audible: Tensor) -> T
     weight = (0.15 + 0.85 * torch.sigmoid(-gap / 3)) * audible[:, None, None, None]
     off = F.huber_loss(side.levels, levels, reduction="none", delta=10.0) * 2
     return (weight * off).mean(-2).sum((-1, -2))
+
+
+def balance(knob: Tensor) -> Tensor:
+    """Weights of crops by knob, (B,), so that a percent of bits counts nearly the same at all rates."""
+    return 10 ** (0.043 * (knob + 6))
 
 
 def beta(knob: Tensor, strength: float) -> Tensor:
