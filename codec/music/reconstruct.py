@@ -52,7 +52,7 @@ def dequantize(
     share = bands.gather(zero, kinds)
     left = (10 ** (side.levels / 10) - bands.gather(decoded.square(), kinds)).clamp(min=0)
     amplitude = torch.minimum((left / share.clamp(min=1e-3) + 1e-14).sqrt(), _MOST * steps)
-    amplitude = torch.where(share < 1, torch.maximum(amplitude, _LEAST * steps), amplitude)
+    amplitude = torch.where(share < 0.999, torch.maximum(amplitude, _LEAST * steps), amplitude)
     amplitude = amplitude * (NOISE * 3**0.5) * 10 ** (side.noise / 20)
     filled = decoded + zero * noise * bands.spread(amplitude, kinds)
     return F.pad(filled, (0, FRAME - CODED))

@@ -1,6 +1,6 @@
 """A run of the music model against Opus: python -m fsqcodec.train.music.assess RUN/last.pt CLIPS OPUS.jsonl [...]
 
-Bits are ideal code lengths, of whole clips, with nothing for headers and packets; Zimtohrli distances are means of left
+Bits are of whole clips, with nothing for headers and packets; Zimtohrli distances are means of left
 and right. Lines of OPUS.jsonl hold `clip`, `kbps` and `dist` (`against_opus` tells how they are measured).
 """
 
@@ -17,13 +17,13 @@ import torch
 from fsqcodec.music.bands import CODED, Bands
 from fsqcodec.music.block_choice import choose_blocks
 from fsqcodec.music.model import MusicConfig, MusicModel
-from fsqcodec.music.rdo import choose_integers
-from fsqcodec.music.reconstruct import dequantize
+from fsqcodec.music.prior import MusicPrior, knob_of
+from fsqcodec.music.reconstruct import dequantize, steps_of
 from fsqcodec.music.transform import LappedTransform
-from torch import Tensor, nn
+from torch import nn
 
+from ..prior import code_lengths
 from .against_opus import Point, bd_rate, distance
-from .coding import band_of_place, code
 from .prior_network import PriorNetwork
 from .rule import Floats
 
@@ -59,45 +59,55 @@ class Outcome:
 
 
 class Codec:
-    """Codes clips by float networks."""
+    """Codes clips by float networks and the integer prior.
 
-    def __init__(self, model: MusicModel, prior: PriorNetwork, worth: float = 0.0) -> None:
-        self.model, self.prior, self.worth = model, prior, worth
+    Args:
+        model: of the side information.
+        prior: rounded to integers here; a network that was not trained so loses a little.
+        worth: bits that a squared error of a step is worth in rounding.
+        real: count bytes, and decode from them; else ideal code lengths.
+    """
+
+    def __init__(self, model: MusicModel, prior: PriorNetwork, worth: float, real: bool = False) -> None:
+        if not prior.scales:
+            prior.quantize()
+        self.model, self.worth, self.real = model, worth, real
+        self.network, self.prior = prior, MusicPrior(prior.export(), seal=True)
         self.transform, self.bands = LappedTransform("vorbis"), Bands()
 
     @torch.inference_mode()
-    def __call__(self, samples: Floats, knob: float) -> Outcome:
-        """Code one clip, (n, 2), at a knob in dB."""
+    def __call__(self, samples: Floats, knob: int) -> Outcome:
+        """Code one clip, (n, 2), at the index of a knob."""
         left, right = torch.from_numpy(np.ascontiguousarray(samples.T))
         both = torch.stack((left + right, left - right)) * 0.5**0.5
-        types = choose_blocks(both, knob, self.transform, self.bands)[None]
+        decibels = torch.tensor([knob_of(knob)])
+        types = choose_blocks(both, float(decibels), self.transform, self.bands)[None]
+        kinds = types[0].to(torch.uint8).numpy()
         found = self.transform(both, types)[None].transpose(1, 2)
         levels = self.bands.levels(found, types[..., None])
-        at = torch.tensor([knob])
-        coded = code(self.model, self.prior, self.bands, found[..., :CODED], levels, types, at)
-        bits = coded.coefficient_bits
-        if self.worth:
-            steps = self.bands.spread(coded.steps, types[..., None])
-            scaled = (found[..., :CODED] / steps)[0].numpy()
-            chosen, total = choose_integers(
-                scaled, types[0].to(torch.uint8).numpy(), coded.scales[0].numpy(), band_of_place().numpy(),
-                self.prior.theta_arrays(), self.worth,
-            )  # fmt: skip
-            coded.integers, bits = torch.from_numpy(chosen)[None], torch.tensor(total)
-        noise = torch.rand(coded.integers.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
-        decoded = dequantize(coded.integers, coded.steps, coded.side, types, self.bands, noise)
-        mid, side = self.transform.inverse(decoded[0].transpose(0, 1), types, both.shape[-1])
-        out = torch.stack((mid + side, mid - side), -1) * 0.5**0.5
+        latents = self.model.encode(levels, types, decibels).round()
+        side = self.model.decode(latents, types, decibels)
+        scales = self.prior.log_scales(latents[0], types[0], knob)
+        steps = steps_of(side, self.bands, decibels)
+        scaled = found[..., :CODED] / self.bands.spread(steps, types[..., None])
+        integers, bits = self.prior.theta.choose(scaled[0].numpy(), kinds, scales, self.worth)
+        if self.real:
+            message = self.prior.encode_latents(latents[0].int().numpy(), knob)
+            parts = self.prior.encode_integers(integers, kinds, scales)
+            again = self.prior.decode_latents(message, len(kinds), knob)
+            assert np.array_equal(again, latents[0].numpy())
+            assert np.array_equal(self.prior.decode_integers(*parts, kinds, scales), integers)
+            bits, side_bits = 8.0 * sum(map(len, parts)), 8.0 * len(message)
+        else:
+            logits = self.network.latent_logits(latents, decibels)
+            most = self.model.config.most
+            side_bits = float(code_lengths(logits, latents.long() + most).sum())
+        noise = torch.rand((1, *integers.shape), generator=torch.Generator().manual_seed(1)) * 2 - 1
+        decoded = dequantize(torch.from_numpy(integers)[None], steps, side, types, self.bands, noise)
+        mid, side_channel = self.transform.inverse(decoded[0].transpose(0, 1), types, both.shape[-1])
+        out = torch.stack((mid + side_channel, mid - side_channel), -1) * 0.5**0.5
         seconds = len(samples) / 48
-
-        def kbps(bits: Tensor) -> float:
-            return float(bits.sum()) / seconds
-
-        return Outcome(
-            out.numpy(),
-            kbps(bits),
-            kbps(coded.side_bits) + _TYPE_BITS * types.numel() / seconds,
-        )
+        return Outcome(out.numpy(), bits / seconds, (side_bits + _TYPE_BITS * types.numel()) / seconds)
 
 
 def main() -> None:
@@ -106,7 +116,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("clips", type=Path)
     parser.add_argument("opus", type=Path, nargs="+")
-    parser.add_argument("--knobs", default="-22,-17,-12,-7,-2")
+    parser.add_argument("--knobs", default="14,21,28,35,42", help="indices")
     parser.add_argument("--every", type=int, default=1, help="take every n-th clip")
     parser.add_argument(
         "--worth", type=float, default=0.0, help="bits of a squared step in rounding; 0: rounds plainly"
@@ -114,14 +124,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    codec = Codec(*load(chosen.checkpoint), chosen.worth)
+    codec = Codec(*load(chosen.checkpoint), chosen.worth, chosen.real)
     files = sorted(chosen.clips.glob("*.flac"))[:: chosen.every]
     theirs: dict[str, list[Point]] = {}
     for path in chosen.opus:
         for line in path.read_text().splitlines():
             row = json.loads(line)
             theirs.setdefault(row["clip"], []).append((row["kbps"], row["dist"]))
-    knobs = [float(knob) for knob in chosen.knobs.split(",")]
+    knobs = [int(knob) for knob in chosen.knobs.split(",")]
     ours: dict[str, list[Point]] = {file.stem: [] for file in files}
     for knob in knobs:
         total = []
@@ -132,7 +142,7 @@ def main() -> None:
             ours[file.stem].append((made.kbps, far))
             total.append((made.kbps, made.side_kbps, far))
         rate, side, far = np.mean(total, 0)
-        print(f"knob {knob:+.0f}: {rate:.1f} kbit/s, side {side:.2f}, distance {far:.5f}", flush=True)
+        print(f"knob {knob}: {rate:.1f} kbit/s, side {side:.2f}, distance {far:.5f}", flush=True)
     names = list(ours)
     ranked = [sorted(theirs[name]) for name in names]
     means = [

@@ -111,7 +111,7 @@ def coefficient_bits(
             (fixed - before).flatten()[cell].clamp(-32, 32) / 32,
             across.flatten()[cell].clamp(-32, 32) / 32,
             (row % 2).float(),
-            band.float() / BANDS,
+            band.float() / 32,
             (kind > 0).float(),
         ),
         -1,

@@ -18,6 +18,7 @@ import torch
 import yaml
 from fsqcodec.music.bands import CODED, EDGES, SLOTS, Bands
 from fsqcodec.music.model import MusicConfig, MusicModel, Side
+from fsqcodec.music.prior import ROWS
 from fsqcodec.music.reconstruct import dequantize
 from fsqcodec.music.transform import FRAME, LappedTransform
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from ..muon import Muon, hidden_matrices
 from .coding import LEAST_SCALE, Coded, balance, beta, code, level_error
 from .crops import Crop, Crops
 from .hearing import Hearing
-from .prior_network import ROWS, UNITS, PriorNetwork
+from .prior_network import UNITS, PriorNetwork
 from .slopes import laplace_slopes
 
 _PRICES = 12

@@ -10,12 +10,17 @@ Three small networks and a table:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from fsqcodec.entropy.integer import ACTIVATION_BITS, weight_table
+from fsqcodec.entropy.range_coder import TOTAL
 from fsqcodec.music.bands import BANDS, SLOTS
 from fsqcodec.music.context import FEATURES
+from fsqcodec.music.kernel import INPUT_BITS
 from fsqcodec.music.model import MusicConfig, merge
+from fsqcodec.music.prior import GROUPS, HINGES, LATENT_INPUT_BITS, PAST, ROWS, SCALE_INPUT_BITS, SYMBOLS
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
@@ -23,13 +28,18 @@ from torch.nn import functional as F
 
 from ..quantized import QuantizedNetwork
 
-ROWS, SYMBOLS = 64, 16
+_MATRICES = (
+    "latents_first",
+    "latents_out",
+    "scales_first",
+    "scales_mix",
+    "scales_out",
+    "theta_first",
+    "theta_out",
+)
 UNITS, CENTRE = 5.0, 20.0
 """Rows of the table in an octave, and the row of a Laplace scale of one step."""
-GROUPS = 4
-_PAST = 4
 _HIDDEN, _WIDE = 64, 192
-_KNOBS = 4
 _THETA = FEATURES + 6
 _THETA_HIDDEN = 24
 
@@ -53,7 +63,7 @@ class PriorNetwork(QuantizedNetwork):
         self.config = config
         self.group = config.latents // GROUPS
         levels = 2 * config.most + 1
-        inputs = 3 * config.latents + _KNOBS
+        inputs = 3 * config.latents + HINGES
         mask = torch.ones(inputs, GROUPS, _HIDDEN)
         for group in range(GROUPS):
             mask[2 * config.latents + group * self.group : 3 * config.latents, group] = 0
@@ -62,7 +72,7 @@ class PriorNetwork(QuantizedNetwork):
         self._add("latents_bias", torch.full((GROUPS * _HIDDEN,), 0.3))
         self._add("latents_out", torch.randn(GROUPS, _HIDDEN, self.group * levels) * 0.05)
         self._add("latents_out_bias", torch.zeros(GROUPS, self.group * levels))
-        inputs = _PAST * config.latents + 6 + _KNOBS
+        inputs = PAST * config.latents + 6 + HINGES
         outputs = 2 * BANDS * (1 + SLOTS)
         self._add("scales_first", torch.randn(inputs, _WIDE) * 0.5 / inputs**0.5)
         self._add("scales_bias", torch.full((_WIDE,), 0.3))
@@ -86,7 +96,7 @@ class PriorNetwork(QuantizedNetwork):
 
     def latent_logits(self, latents: Tensor, knob: Tensor) -> Tensor:
         """Logits, float32 (B, frames, 32, 9), of integer latents, float32 (B, frames, 32)."""
-        seen = torch.cat((_past(latents, 3)[..., self.config.latents :], latents, _hinges(knob, latents)), -1)
+        seen = torch.cat((_past(latents, 3)[..., : 2 * self.config.latents], latents, _hinges(knob, latents)), -1)
         units = self.units(seen / 4 @ (self.weight("latents_first") * self.mask) + self.latents_bias)
         units = units.unflatten(-1, (GROUPS, _HIDDEN))
         found = torch.einsum("btgh,ghk->btgk", units, self.weight("latents_out")) + self.latents_out_bias
@@ -95,26 +105,21 @@ class PriorNetwork(QuantizedNetwork):
     def log_scales(self, latents: Tensor, types: Tensor, knob: Tensor) -> Tensor:
         """Log scales in rows of the table, float32 (B, frames, 2, 4, 27)."""
         kinds = F.one_hot(types, 3).float()
-        seen = torch.cat((_past(latents, _PAST) / 4, _past(kinds, 2), _hinges(knob, latents)), -1)
+        seen = torch.cat((_past(latents, PAST) / 4, _past(kinds, 2), _hinges(knob, latents)), -1)
         units = self.units(seen @ self.weight("scales_first") + self.scales_bias)
         units = self.units(units @ self.weight("scales_mix") + self.scales_mix_bias)
         found = (units @ self.weight("scales_out") + self.scales_out_bias).float()
         base, detail = found.unflatten(-1, (1 + SLOTS, 2, BANDS)).movedim(-3, -2).split((1, SLOTS), -2)
-        return 12 * base + merge(6 * detail, types)
+        found = 12 * base + merge(6 * detail, types)
+        if self.scales:
+            found = found + ((8 * found).floor() / 8 - found).detach()
+        return found
 
     def theta(self, told: Tensor) -> Tensor:
         """Rows of the table, float32 (n,), of what is told of coefficients, float32 (n, 12): see `told`."""
         units = self.units(told @ self.weight("theta_first") + self.theta_bias)
         more = (units @ self.weight("theta_out") + self.theta_out_bias)[:, 0]
         return (64 * told[:, FEATURES] + 16 * more).clamp(0, ROWS - 1)
-
-    @torch.no_grad()
-    def theta_arrays(self) -> tuple[NDArray[np.float32], ...]:
-        """What `fsqcodec.music.rdo` takes: first weights, biases, last weights, their bias, code lengths in bits."""
-        last = self.weight("theta_out")[:, 0]
-        lengths = -F.log_softmax(self.table, -1) / math.log(2)
-        parts = (self.weight("theta_first"), self.theta_bias, last, self.theta_out_bias, lengths)
-        return tuple(part.numpy().astype(np.float32) for part in parts)
 
     def bits(self, rows: Tensor, symbols: Tensor) -> Tensor:
         """Code lengths in bits, float32 (n,), of magnitudes, int64 (n,), between two rows of the table each."""
@@ -129,6 +134,35 @@ class PriorNetwork(QuantizedNetwork):
             + extra
             + escaped * (2 * torch.log2((symbols - SYMBOLS + 2).clamp(min=1).float()).floor() + 1)
         )
+
+    def points(self, scales: Mapping[str, int]) -> dict[str, int]:
+        """See `QuantizedNetwork`. A bias counts in the units of the sum that it joins."""
+        found = {name: scales[name] for name in _MATRICES}
+        found["latents_bias"] = scales["latents_first"] + LATENT_INPUT_BITS
+        found["scales_bias"] = scales["scales_first"] + SCALE_INPUT_BITS
+        found["theta_bias"] = scales["theta_first"] + INPUT_BITS
+        for name, matrix in (("latents_out", "latents_out"), ("scales_mix", "scales_mix"), ("scales_out", "scales_out"),
+                             ("theta_out", "theta_out")):  # fmt: skip
+            found[f"{name}_bias"] = scales[matrix] + ACTIVATION_BITS
+        return found
+
+    @torch.no_grad()
+    def export(self) -> dict[str, NDArray[np.integer]]:
+        """The tensors of `fsqcodec.music.prior.MusicPrior`; `quantize` comes first."""
+        found: dict[str, NDArray[np.integer]] = {}
+        for name, point in self.points(self.scales).items():
+            if name in self.scales:
+                mask = self.mask if name == "latents_first" else 1
+                found[name] = (self.rounded(name) * mask).numpy().astype(np.int8)
+            else:
+                found[name] = torch.round(self.get_parameter(name) * 2.0**point).numpy().astype(np.int32)
+        chance = torch.softmax(self.table.double(), -1).numpy()
+        table = np.floor(chance * (TOTAL - SYMBOLS)).astype(np.int32) + 1
+        table[np.arange(ROWS), table.argmax(1)] += TOTAL - table.sum(1)
+        found["table"] = table
+        found["scales"] = np.array([self.scales[name] for name in _MATRICES], np.int32)
+        found["weights"] = weight_table().numpy()
+        return found
 
 
 class _Lookup(torch.autograd.Function):
@@ -158,7 +192,7 @@ def _past(x: Tensor, frames: int) -> Tensor:
 def _hinges(knob: Tensor, like: Tensor) -> Tensor:
     """The knob as four ramps between -32 and 16 dB, (B, T, 4)."""
     ramps = ((knob[:, None] - torch.tensor((-32.0, -20.0, -8.0, 4.0))) / 12).clamp(0, 1)
-    return ramps[:, None].expand(*like.shape[:2], _KNOBS)
+    return ramps[:, None].expand(*like.shape[:2], HINGES)
 
 
 def _laplace() -> Tensor:

@@ -7,10 +7,11 @@ seen; for a known scale it can be computed.
 from __future__ import annotations
 
 import torch
+from fsqcodec.music.prior import ROWS
 from fsqcodec.music.reconstruct import ROUNDING
 from torch import Tensor
 
-from .prior_network import CENTRE, ROWS, UNITS
+from .prior_network import CENTRE, UNITS
 
 
 def laplace_slopes() -> tuple[Tensor, Tensor]:
