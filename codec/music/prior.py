@@ -28,6 +28,8 @@ HINGES = 4
 LATENT_INPUT_BITS, SCALE_INPUT_BITS = 6, 4
 ROWS, SYMBOLS = 64, 16
 Integers = NDArray[np.int32]
+_TYPES = np.array(((237, 12, 7), (191, 39, 26), (164, 55, 37)), np.int32) * (range_coder.TOTAL >> 8)
+"""Frequencies of block types by the frame before."""
 
 
 def knob_of(index: int) -> float:
@@ -169,19 +171,34 @@ class MusicPrior:
 
     # coding
 
-    def encode_latents(self, latents: Integers, knob: int) -> bytes:
-        """Message of latents, int32 (frames, 32)."""
+    def encode_side(self, latents: Integers, types: NDArray[np.uint8], knob: int) -> bytes:
+        """Message of a packet's side information: the knob's index, block types (frames,), latents (frames, 32)."""
+        coder = range_coder.encoder()
+        kinds = types.astype(np.int32)
+        coder.push(kinds, _TYPES[np.concatenate(([0], kinds[:-1]))])
         logits = self._latent_logits(torch.from_numpy(latents).float(), knob)
         rows = frequency_rows(logits.flatten(0, 1).numpy(), self.tensors["weights"])
-        return range_coder.encode((latents + self.levels // 2).flatten(), rows)
+        coder.push((latents + self.levels // 2).flatten(), rows)
+        return bytes([knob]) + coder.finish()
 
-    def decode_latents(self, message: bytes, frames: int, knob: int) -> Integers:
-        """Latents, int32 (frames, 32), of their message.
+    def decode_side(self, message: bytes, frames: int) -> tuple[Integers, NDArray[np.uint8], int]:
+        """Latents, block types and the knob's index; inverse of `encode_side`.
 
         Raises:
             BitstreamError: no encoder wrote it.
         """
-        decoder, w = range_coder.decoder(message), self._float
+        if not message or message[0] >= KNOBS:
+            raise BitstreamError("side information that no encoder wrote")
+        knob, decoder = message[0], range_coder.decoder(message[1:])
+        types = np.zeros(frames, np.int32)
+        for frame in range(frames):
+            types[frame] = decoder.pull(_TYPES[types[frame - 1] if frame else 0][None])[0]
+        return self._pull_latents(decoder, frames, knob), types.astype(np.uint8), knob
+
+    def _pull_latents(
+        self, decoder: range_coder.Decoder | range_coder.ReferenceDecoder, frames: int, knob: int
+    ) -> Integers:
+        w = self._float
         size, group = self.latents, self.latents // GROUPS
         latents = torch.zeros(frames + 2, size)
         with integer.exact_products():

@@ -27,7 +27,7 @@ from .against_opus import Point, bd_rate, distance
 from .prior_network import PriorNetwork
 from .rule import Floats
 
-_TYPE_BITS = 0.6
+_TYPE_BITS = 0.52
 """A frame, about."""
 RANGES = ((12, 16), (16, 24), (24, 36), (16, 48), (48, 80))
 
@@ -92,22 +92,22 @@ class Codec:
         scaled = found[..., :CODED] / self.bands.spread(steps, types[..., None])
         integers, bits = self.prior.theta.choose(scaled[0].numpy(), kinds, scales, self.worth)
         if self.real:
-            message = self.prior.encode_latents(latents[0].int().numpy(), knob)
+            message = self.prior.encode_side(latents[0].int().numpy(), kinds, knob)
             parts = self.prior.encode_integers(integers, kinds, scales)
-            again = self.prior.decode_latents(message, len(kinds), knob)
+            again, _, _ = self.prior.decode_side(message, len(kinds))
             assert np.array_equal(again, latents[0].numpy())
             assert np.array_equal(self.prior.decode_integers(*parts, kinds, scales), integers)
             bits, side_bits = 8.0 * sum(map(len, parts)), 8.0 * len(message)
         else:
             logits = self.network.latent_logits(latents, decibels)
             most = self.model.config.most
-            side_bits = float(code_lengths(logits, latents.long() + most).sum())
+            side_bits = float(code_lengths(logits, latents.long() + most).sum()) + _TYPE_BITS * types.numel()
         noise = torch.rand((1, *integers.shape), generator=torch.Generator().manual_seed(1)) * 2 - 1
         decoded = dequantize(torch.from_numpy(integers)[None], steps, side, types, self.bands, noise)
         mid, side_channel = self.transform.inverse(decoded[0].transpose(0, 1), types, both.shape[-1])
         out = torch.stack((mid + side_channel, mid - side_channel), -1) * 0.5**0.5
         seconds = len(samples) / 48
-        return Outcome(out.numpy(), bits / seconds, (side_bits + _TYPE_BITS * types.numel()) / seconds)
+        return Outcome(out.numpy(), bits / seconds, side_bits / seconds)
 
 
 def main() -> None:

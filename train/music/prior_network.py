@@ -96,7 +96,9 @@ class PriorNetwork(QuantizedNetwork):
 
     def latent_logits(self, latents: Tensor, knob: Tensor) -> Tensor:
         """Logits, float32 (B, frames, 32, 9), of integer latents, float32 (B, frames, 32)."""
-        seen = torch.cat((_past(latents, 3)[..., : 2 * self.config.latents], latents, _hinges(knob, latents)), -1)
+        seen = torch.cat(
+            (_past(latents, 3)[..., : 2 * self.config.latents], latents, _hinges(knob, latents)), -1
+        )
         units = self.units(seen / 4 @ (self.weight("latents_first") * self.mask) + self.latents_bias)
         units = units.unflatten(-1, (GROUPS, _HIDDEN))
         found = torch.einsum("btgh,ghk->btgk", units, self.weight("latents_out")) + self.latents_out_bias

@@ -60,10 +60,13 @@ def test_integers_say_what_the_quantized_network_says(
     assert (64 * logits - prior._latent_logits(latents, KNOB)).abs().max() <= 2
 
 
-def test_latents_come_back(prior: MusicPrior, latents: torch.Tensor) -> None:
-    wanted = latents.int().numpy()
-    message = prior.encode_latents(wanted, KNOB)
-    assert np.array_equal(prior.decode_latents(message, FRAMES, KNOB), wanted)
+def test_side_information_comes_back(prior: MusicPrior, latents: torch.Tensor, types: torch.Tensor) -> None:
+    wanted, kinds = latents.int().numpy(), types.to(torch.uint8).numpy()
+    message = prior.encode_side(wanted, kinds, KNOB)
+    found, found_types, knob = prior.decode_side(message, FRAMES)
+    assert np.array_equal(found, wanted)
+    assert np.array_equal(found_types, kinds)
+    assert knob == KNOB
 
 
 def test_no_latent_tells_itself_or_a_later_one(network: PriorNetwork, latents: torch.Tensor) -> None:
@@ -129,8 +132,7 @@ def test_damage_is_told(prior: MusicPrior, network: PriorNetwork, latents: torch
     with pytest.raises(ModelError, match="known answer"):
         MusicPrior(tensors)
     with pytest.raises(BitstreamError):
-        for start in range(64):
-            prior.decode_latents(bytes([255] * 8 + [start]) * 30, 200, KNOB)
+        prior.decode_side(b"\x15" + b"\xff" * 300, 200)
 
 
 def test_bands_fit_all_blocks() -> None:
