@@ -14,7 +14,7 @@ ROUNDING = 0.43
 """What is added before a magnitude is rounded down."""
 NOISE = 0.65
 """Amplitude of the filled noise against the true one."""
-_MOST, _LEAST = 0.32, 0.15
+_MOST, _LEAST = 0.25, 0.15
 """Amplitudes of noise among coded coefficients, in steps."""
 _LARGEST = 1 << 12
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from fsqcodec.music.codec import WORTH, MusicCodec
+from fsqcodec.music.codec import MusicCodec
 from fsqcodec.music.model import MusicConfig, MusicModel
 from fsqcodec.music.prior import MusicPrior
 from torch import nn
@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("opus", type=Path, nargs="+")
     parser.add_argument("--knobs", default="14,21,28,35,42", help="indices")
     parser.add_argument("--every", type=int, default=1, help="take every n-th clip")
-    parser.add_argument("--worth", type=float, default=WORTH, help="bits of a squared step in rounding")
+    parser.add_argument(
+        "--worth", type=float, help="bits of a squared step in rounding; by the knob when not given"
+    )
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
