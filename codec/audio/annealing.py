@@ -108,7 +108,7 @@ class Search:
                     decoded = self._decode(self._values(drawn), history.copy())
                 heard = self._heard(decoded, target)
                 optimizer.zero_grad()
-                (heard + weight * self._pressure(wanted)).backward()  # type: ignore[no-untyped-call]
+                (heard + weight * self._pressure(wanted)).backward()
                 optimizer.step()
             found = wanted.detach()
         return min((positions, found), key=lambda each: self._cost(each, target, history, weight))

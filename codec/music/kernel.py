@@ -43,7 +43,7 @@ _32, _24 = np.uint64(32), np.uint64(PRECISION)
 def _length(lengths: Array, row: int, size: int) -> float:
     """Bits of a magnitude with its sign."""
     most = lengths.shape[1] - 1
-    found = lengths[row, min(size, most)]
+    found: float = lengths[row, min(size, most)]
     if size > 0:
         found += 1
     if size >= most:

@@ -50,14 +50,14 @@ class MusicPrior:
 
     Args:
         tensors: as `fsqcodec.train.music.prior_network.PriorNetwork.export` makes them.
-        seal: compute the known answer, for tensors that were just made.
+        finalise: compute the known answer, for tensors that were just made.
 
     Raises:
         ModelError: tensors could overflow, or do not give the known answer.
     """
 
-    def __init__(self, tensors: dict[str, NDArray[np.integer]], seal: bool = False) -> None:
-        if seal:
+    def __init__(self, tensors: dict[str, NDArray[np.integer]], finalise: bool = False) -> None:
+        if finalise:
             tensors = {**tensors, "answer": np.zeros(32, np.uint8)}
         self.tensors = tensors
         inputs, self.hidden = tensors["latents_out"].shape[0], tensors["latents_out"].shape[1]
@@ -74,7 +74,7 @@ class MusicPrior:
             (theta_first + 9 - integer.ACTIVATION_BITS, theta_out), tensors["table"].astype(np.int32),
         )  # fmt: skip
         answer = self._answer()
-        if seal:
+        if finalise:
             tensors["answer"] = np.frombuffer(answer, np.uint8)
         if answer != tensors["answer"].tobytes():
             raise ModelError("prior: does not give its known answer; the model file is damaged or altered")
@@ -83,7 +83,7 @@ class MusicPrior:
     @property
     def latents(self) -> int:
         """Latents of a frame."""
-        return (self.tensors["latents_first"].shape[0] - HINGES) // 3
+        return (len(self.tensors["latents_first"]) - HINGES) // 3
 
     def _check(self) -> None:
         """No sum can pass what the carrier holds exactly.
@@ -145,7 +145,7 @@ class MusicPrior:
         """Logits int32 (groups, frames, 8, levels) of hidden units (groups, frames, hidden)."""
         logits = units @ self._float["latents_out"] + self._float["latents_out_bias"][:, None]
         shift = self._latents_out + integer.ACTIVATION_BITS - integer.LOGIT_BITS
-        return torch.floor(logits * 2.0**-shift).int().unflatten(-1, (-1, self.levels))
+        return torch.unflatten(torch.floor(logits * 2.0**-shift).int(), -1, (-1, self.levels))
 
     def log_scales(self, latents: Tensor, types: Tensor, knob: int) -> Integers:
         """Log scales in eighths of a row, int32 (frames, 2, 4, 27).
@@ -167,7 +167,8 @@ class MusicPrior:
             found = (units @ w["scales_out"] + w["scales_out_bias"]).long()
         base, detail = found.unflatten(-1, (1 + SLOTS, 2, BANDS)).movedim(-3, -2).split((1, SLOTS), -2)
         sums = 4 * 12 * base + 6 * merged(detail, types)
-        return ((2 * sums) >> (self._out + integer.ACTIVATION_BITS)).int().numpy()
+        scales: Integers = ((2 * sums) >> (self._out + integer.ACTIVATION_BITS)).int().numpy()
+        return scales
 
     # coding
 

@@ -86,7 +86,9 @@ class LappedTransform(nn.Module):
         coefficients = shaped @ self.dct_0
         for kind in range(1, len(BLOCKS)):
             chosen, blocks = types == kind, BLOCKS[kind]
-            short = torch.unflatten(shaped[chosen], -1, (blocks, FRAME // blocks)) @ getattr(self, f"dct_{kind}")
+            short = torch.unflatten(shaped[chosen], -1, (blocks, FRAME // blocks)) @ getattr(
+                self, f"dct_{kind}"
+            )
             coefficients[chosen] = short.transpose(-1, -2).flatten(-2)
         return coefficients
 

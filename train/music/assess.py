@@ -39,7 +39,7 @@ def integer_codec(model: MusicModel, prior: PriorNetwork) -> MusicCodec:
     """The codec of a checkpoint; a prior that was not trained in its integers' steps loses a little by rounding."""
     if not prior.scales:
         prior.quantize()
-    return MusicCodec(model, MusicPrior(prior.export(), seal=True))
+    return MusicCodec(model, MusicPrior(prior.export(), finalise=True))
 
 
 def main() -> None:

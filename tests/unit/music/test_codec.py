@@ -20,7 +20,7 @@ def codec() -> MusicCodec:
     config = MusicConfig(width=32)
     network = PriorNetwork(config)
     network.quantize()
-    return MusicCodec(MusicModel(config).eval(), MusicPrior(network.export(), seal=True))
+    return MusicCodec(MusicModel(config).eval(), MusicPrior(network.export(), finalise=True))
 
 
 @pytest.fixture(scope="module")

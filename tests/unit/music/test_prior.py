@@ -24,7 +24,7 @@ def network() -> PriorNetwork:
 
 @pytest.fixture(scope="module")
 def prior(network: PriorNetwork) -> MusicPrior:
-    return MusicPrior(network.export(), seal=True)
+    return MusicPrior(network.export(), finalise=True)
 
 
 @pytest.fixture(scope="module")
