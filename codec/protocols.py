@@ -123,6 +123,7 @@ class AudioCodec(Protocol):
         kbps: float | None = None,
         packet_seconds: float = 5.0,
         effort: int | None = 0,
+        on_clock: bool = False,
         progress: Progress | None = None,
     ) -> Encoded:
         """Tokens of the sound of a media file, a path or an open file; memory holds a block, unless there is a search.
@@ -133,6 +134,7 @@ class AudioCodec(Protocol):
             kbps: as for `encode`, of a file with packets of `packet_seconds`.
             packet_seconds: length of a packet.
             effort: as for `encode`.
+            on_clock: begin with silence where the sound begins later than the file's first stream, as beside pictures.
             progress: told of seconds of sound that are done.
 
         Raises:

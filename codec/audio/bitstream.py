@@ -97,6 +97,7 @@ class AudioBitstream:
             packet_frames,
             encoded.mid_side,
             encoded.tags,
+            encoded.layout,
         )
 
     def packets(self, encoded: Encoded, frames: int) -> Iterator[Packet]:
@@ -204,7 +205,9 @@ class AudioBitstream:
             covered = max(0, tokens.shape[2] * self.frame - self.lag)
             length = covered * header.sample_rate // self.sample_rate
         stereo = tuple(runs) if not runs or runs[0].start == 0 else (StereoRun(0, header.mid_side), *runs)
-        encoded = Encoded(tokens, header.sample_rate, length, header.mid_side, header.tags, kept, stereo)
+        encoded = Encoded(
+            tokens, header.sample_rate, length, header.mid_side, header.tags, kept, header.layout, stereo
+        )
         return encoded if kept is None else encoded.prefix(int(kept.max()))
 
 

@@ -42,6 +42,7 @@ class _Source:
     """Samples a channel of the original, asked after the last block."""
     tags: dict[str, str]
     name: str = "sound"
+    layout: str = ""
 
 
 class NeuralAudioCodec:
@@ -138,10 +139,11 @@ class NeuralAudioCodec:
         kbps: float | None = None,
         packet_seconds: float = PACKET_SECONDS,
         effort: int | None = 0,
+        on_clock: bool = False,
         progress: Progress | None = None,
     ) -> Encoded:
         """See `AudioCodec.encode_media`."""
-        with AudioReader(source, self.sample_rate, name) as reader:
+        with AudioReader(source, self.sample_rate, name, on_clock=on_clock) as reader:
             facts, label = reader.facts, Path(name or str(source)).name
             if progress:
                 progress.start(label, reader.duration)
@@ -152,6 +154,7 @@ class NeuralAudioCodec:
                 lambda: reader.samples_in,
                 facts.tags,
                 label,
+                facts.layout,
             )
             return self._encode(sound, Effort(effort), kbps, None, packet_seconds, progress)
 
@@ -185,7 +188,9 @@ class NeuralAudioCodec:
         runs = tuple(encoder.stereo)
         mid_side = bool(runs) and runs[0].mid_side
         stereo = runs if len(runs) > 1 else ()
-        encoded = Encoded(tokens, source.sample_rate, length, mid_side, source.tags, stereo=stereo)
+        encoded = Encoded(
+            tokens, source.sample_rate, length, mid_side, source.tags, layout=source.layout, stereo=stereo
+        )
         steps = effort.resolve(encoded.seconds, self.prior, self.name)
         if not steps or not kept or self.prior is None:
             return self.limit(encoded, kbps=kbps, stages=stages, packet_seconds=packet_seconds)
@@ -222,7 +227,9 @@ class NeuralAudioCodec:
 
     def decode_media(self, encoded: Encoded, file: IO[bytes], suffix: str = ".wav") -> None:
         """See `AudioCodec.decode_media`."""
-        writer = AudioWriter(file, suffix, AudioFacts(encoded.sample_rate, len(encoded.tokens), encoded.tags))
+        writer = AudioWriter(
+            file, suffix, AudioFacts(encoded.sample_rate, len(encoded.tokens), encoded.tags, encoded.layout)
+        )
         for block in self._blocks(encoded):
             writer.write(block)
         writer.close()

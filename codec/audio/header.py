@@ -32,12 +32,15 @@ from ..bitstream.primitives import Cursor
 from ..bitstream.stats import FileStats
 
 KIND = 0
+USUAL_LAYOUTS = {1: ("mono", "1 channels"), 2: ("stereo", "2 channels"), 6: ("5.1",), 8: ("7.1",)}
+"""Layouts that are taken for granted, by number of channels."""
 MAX_STREAMS = 64
 MAX_SAMPLE_RATE = 1 << 20
 FRAME = Field(16, "samples of a latent frame, Hz of the model", True, (MAX_SAMPLE_RATE, MAX_SAMPLE_RATE))
 ORIGINAL = Field(17, "sample rate and channels of the original", True, (MAX_SAMPLE_RATE, MAX_STREAMS))
 STEREO = Field(18, "mid and side", True, (1,))
-FIELDS = (FRAME, ORIGINAL, STEREO)
+LAYOUT = Field(19, "layout of the channels", False, size=255)
+FIELDS = (FRAME, ORIGINAL, STEREO, LAYOUT)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class AudioHeader:
     mid_side: bool = False
     """The two streams are (left + right) / 2 and (left - right) / 2."""
     tags: dict[str, str] = field(default_factory=dict)
+    layout: str = ""
+    """FFmpeg's name of the channels' layout; the usual one for their number when empty."""
 
     @property
     def layers(self) -> int:
@@ -128,6 +133,7 @@ class AudioHeader:
             "mid_side": self.mid_side,
             "sample_rate": self.sample_rate,
             "samples": self.samples,
+            **({"layout": self.layout} if self.layout else {}),
             "frames_per_second": self.frame_rate / self.frame_samples,
             "packet_seconds": self.span(self.packet_frames),
             "frames_without_the_last_stage": stats.tails,
@@ -152,6 +158,8 @@ class AudioHeader:
         values[ORIGINAL] = ORIGINAL.numbers(self.sample_rate, self.channels)
         if self.mid_side:
             values[STEREO] = STEREO.numbers(1)
+        if self.layout not in ("", *USUAL_LAYOUTS.get(self.channels, ())):
+            values[LAYOUT] = LAYOUT.data(self.layout.encode())
         return pack_fields(values)
 
     @classmethod
@@ -188,6 +196,7 @@ class AudioHeader:
             packet_frames,
             bool(stereo),
             read_tags(fields),
+            fields.data(LAYOUT, b"").decode("utf-8"),
         )
 
     @classmethod

@@ -70,6 +70,8 @@ class Encoded:
     kept: NDArray[np.integer] | None = None
     """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its
     token means nothing."""
+    layout: str = ""
+    """FFmpeg's name of the channels' layout; the usual one for their number when empty."""
     stereo: tuple[StereoRun, ...] = ()
     """How two channels are coded, run by run, the first from frame 0 on; empty where `mid_side` tells it
     for all."""

@@ -86,7 +86,9 @@ def decode(
     """
     header = codec.bitstream.check(reader)
     rate, total = header.sample_rate, header.samples
-    writer = AudioWriter(target, suffix, AudioFacts(rate, header.channels, header.tags), sample_format)
+    writer = AudioWriter(
+        target, suffix, AudioFacts(rate, header.channels, header.tags, header.layout), sample_format
+    )
     begin = round(span.start * rate)
     asked = _ENDLESS if span.duration is None else begin + round(span.duration * rate)
     end = min(_ENDLESS if total is None else total, asked)
@@ -108,6 +110,8 @@ def decode(
         if at >= end:
             break
     writer.close()
+    if writer.changed:
+        notify(f"{reader.name}: {suffix} cannot name its layout: {writer.changed}")
     missing = reader.missing
     if total is not None and at < end and not missing:
         missing = f"{(end - at) / rate:.2f} s at the end are lost"

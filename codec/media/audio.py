@@ -38,6 +38,19 @@ class AudioFacts:
     channels: int
     tags: dict[str, str] = field(default_factory=dict)
     """Title, artist, … as the file names them, lower-case keys."""
+    layout: str = ""
+    """FFmpeg's name of the channels' layout, such as `quad`; the usual one for their number when empty."""
+
+
+_SLOPPY = 0.1
+"""Seconds by which times may be off without a gap: containers round them."""
+_LONGEST_GAP = 3600.0
+"""Seconds; beyond, it is no gap but another clock."""
+
+
+def start_of(container: InputContainer) -> float:
+    """Seconds of the clock of a file at which its first stream begins."""
+    return (container.start_time or 0) / av.time_base
 
 
 def has_sound(path: str | Path) -> bool:
@@ -58,6 +71,11 @@ class AudioReader:
         name: what errors call it.
         device: FFmpeg's name for a kind of input device, such as `alsa` or `avfoundation`; `source` is then one of
             its devices.
+        on_clock: sound that begins later than the file's first stream begins with silence; otherwise the first
+            sample that there is comes first.
+
+    Gaps in the sound are filled with silence, so that what follows stays where it was. Where time goes back, or jumps
+    by more than an hour, the sound goes on from there.
 
     Raises:
         MediaError: the file cannot be opened, or has no audio.
@@ -65,7 +83,7 @@ class AudioReader:
 
     def __init__(
         self, source: str | Path | IO[bytes], sample_rate: int | None = None, name: str | None = None,
-        device: str | None = None,
+        device: str | None = None, on_clock: bool = False,
     ) -> None:  # fmt: skip
         self.name = name or (str(source) if isinstance(source, str | Path) else "input")
         try:
@@ -79,11 +97,13 @@ class AudioReader:
         self._stream = self._container.streams.audio[0]
         tags = {**self._container.metadata, **self._stream.metadata}
         keep = {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS}
-        self.facts = AudioFacts(self._stream.rate, self._stream.channels, keep)
+        self.facts = AudioFacts(self._stream.rate, self._stream.channels, keep, self._stream.layout.name)
         self.duration = self._container.duration / av.time_base if self._container.duration else None
         """Seconds as the container states them, None when unknown; for progress only."""
         self.samples_in = 0
-        """Samples a channel read so far, at the file's own rate."""
+        """Samples a channel read so far, at the file's own rate, silence in gaps included."""
+        self._start = start_of(self._container) if on_clock else None
+        """Seconds of the file's clock that the first sample stands for; None before the first one came."""
         self._resampler = AudioResampler("fltp", self._stream.layout, sample_rate or self._stream.rate)
 
     def __iter__(self) -> Iterator[Samples]:
@@ -94,6 +114,7 @@ class AudioReader:
         """
         try:
             for frame in self._container.decode(self._stream):
+                yield from self._gap_before(frame)
                 self.samples_in += frame.samples
                 yield from map(_to_array, self._resampler.resample(frame))
             yield from map(_to_array, self._resampler.resample(None))
@@ -101,6 +122,23 @@ class AudioReader:
             raise MediaError(
                 f"{self.name}: damaged {self.samples_in / self.facts.sample_rate:.2f} s after its start ({reason(error)})"
             ) from None
+
+    def _gap_before(self, frame: AudioFrame) -> Iterator[Samples]:
+        """Silence that is missing before a frame."""
+        if frame.time is None:
+            return
+        rate = self.facts.sample_rate
+        if self._start is None:
+            self._start = frame.time
+        lacking = round((frame.time - self._start) * rate) - self.samples_in
+        if not -_SLOPPY * rate < lacking < _LONGEST_GAP * rate:
+            self._start += lacking / rate
+        elif lacking >= _SLOPPY * rate:
+            self.samples_in += lacking
+            # A second at a time: the gap may be long.
+            for begin in range(0, lacking, rate):
+                for piece in self._resampler.resample(_silence(frame, min(rate, lacking - begin))):
+                    yield _to_array(piece)
 
     def read(self) -> Samples:
         """All samples, float32 (channels, n)."""
@@ -124,6 +162,16 @@ TECHNICAL_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"
 
 def _to_array(frame: AudioFrame) -> Samples:
     return frame.to_ndarray().astype(np.float32, copy=False)
+
+
+def _silence(like: AudioFrame, samples: int) -> AudioFrame:
+    """Silence in the format of another frame."""
+    silent = AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)
+    zero = b"\x80" if like.format.name.startswith("u8") else b"\0"
+    for plane in silent.planes:
+        plane.update(zero * plane.buffer_size)
+    silent.sample_rate = like.sample_rate
+    return silent
 
 
 def reason(error: Any) -> str:
@@ -187,7 +235,10 @@ class AudioTrack:
         rate = facts.sample_rate
         if rates and rate not in rates:
             rate = min((r for r in rates if r >= rate), default=max(rates))
-        layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(facts.channels, f"{facts.channels}c")
+        usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(facts.channels, f"{facts.channels}c")
+        layout = facts.layout if _takes(codec, rate, facts) else usual
+        self.changed = f"{facts.layout} is written as {layout}" if facts.layout not in ("", layout) else ""
+        """What of the facts the coder cannot say, in words; empty where it says all."""
         self._container, self._facts, self._layout, self._written = container, facts, layout, 0
         self._stream = cast(AudioStream, container.add_stream(codec, rate=rate, layout=layout))
         self._stream.codec_context.open()
@@ -222,6 +273,21 @@ class AudioTrack:
             raise MediaError(f"writing sound failed ({reason(error)})") from None
 
 
+def _takes(codec: str, rate: int, facts: AudioFacts) -> bool:
+    """Whether a coder takes the layout of channels."""
+    try:
+        if not facts.layout or av.AudioLayout(facts.layout).nb_channels != facts.channels:
+            return False
+        context = cast(av.AudioCodecContext, av.CodecContext.create(codec, "w"))
+        context.sample_rate, context.layout = rate, facts.layout
+        formats = av.Codec(codec, "w").audio_formats
+        context.format = formats[0] if formats else "s16"
+        context.open()
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+    return True
+
+
 class AudioWriter:
     """Writes float32 blocks (channels, n) to a media file.
 
@@ -253,6 +319,11 @@ class AudioWriter:
             raise MediaError(
                 f"{suffix}: cannot hold {facts.channels} channels at {facts.sample_rate} Hz ({reason(error)}); use .wav"
             ) from None
+
+    @property
+    def changed(self) -> str:
+        """What of the facts the format cannot say, in words; empty where it says all."""
+        return self._track.changed
 
     def write(self, block: Samples) -> None:
         """Append samples; those beyond ±1 are clipped where the format cannot hold them."""

@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 
 from ..errors import MediaError
+from .audio import start_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class MediaPacket:
 
     data: bytes
     time: int
-    """Ticks of the stream."""
+    """Ticks of the stream, from the beginning of the file's first stream on."""
     duration: int
     """Ticks; 0 when unknown."""
     seconds: float
@@ -43,10 +44,15 @@ def packets(path: str | Path) -> Iterator[MediaPacket]:
 
 def _demux(container: InputContainer) -> Iterator[MediaPacket]:
     with container:
+        start, last = start_of(container), None
         for packet in container.demux(container.streams.audio[0]):
             if packet.size and packet.pts is not None and packet.time_base is not None:
-                seconds = float(packet.pts * packet.time_base)
-                yield MediaPacket(bytes(packet), packet.pts, packet.duration or 0, seconds)
+                time = packet.pts - round(start / packet.time_base)
+                if last is not None and time <= last:  # a splice: another clock goes on from here
+                    start -= float((last + (packet.duration or 1) - time) * packet.time_base)
+                    time = last + (packet.duration or 1)
+                last = time
+                yield MediaPacket(bytes(packet), time, packet.duration or 0, float(time * packet.time_base))
 
 
 def describe(path: str | Path) -> dict[str, Any]:

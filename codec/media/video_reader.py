@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ..errors import MediaError
-from .audio import TECHNICAL_TAGS, reason
+from .audio import TECHNICAL_TAGS, reason, start_of
 from .color import UNSAID, Colours, to_rgb
 from .image import MAX_PIXELS, MAX_SIDE
 
@@ -25,6 +25,8 @@ Picture = NDArray[np.uint8]
 
 Plane = NDArray[np.uint8]
 """One channel, (H, W)."""
+_SLIP = 0.5
+"""Seconds by which times may go back within one clock: frames that come out of order."""
 _STILL_FORMATS = ("image2", "_pipe", "gif")
 
 
@@ -129,11 +131,18 @@ class FrameReader:
         count, last, size = 0, None, None
         stream = self._stream
         step = max(1, round(1 / ((stream.average_rate or 25) * (stream.time_base or Fraction(1, 1000)))))
+        tick = stream.time_base or Fraction(1, 1000)
+        shift, longest_slip = -round(start_of(self._container) / tick), round(_SLIP / tick)
         turns = 0
         try:
             for frame in self._container.decode(stream):
-                time = frame.pts if frame.pts is not None else (0 if last is None else last + step)
-                if last is not None and time <= last:
+                time = frame.pts + shift if frame.pts is not None else (0 if last is None else last + step)
+                if (
+                    last is not None and time < last - longest_slip
+                ):  # a splice: another clock goes on from here
+                    shift += last + step - time
+                    time = last + step
+                elif last is not None and time <= last:
                     time = last + 1
                 if size is None:
                     size, turns = (frame.width, frame.height), round(frame.rotation / 90) % 4

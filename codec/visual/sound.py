@@ -103,7 +103,7 @@ def read_sound(
         return None
     with AudioReader(path, codec.sample_rate) as reader:
         channels = reader.facts.channels
-    encoded = codec.encode_media(path, kbps=kbps * channels, effort=effort, progress=progress)
+    encoded = codec.encode_media(path, kbps=kbps * channels, effort=effort, on_clock=True, progress=progress)
     return replace(encoded, tags={}) if encoded.samples else None
 
 
@@ -139,5 +139,5 @@ def decode_sound(
 ) -> tuple[AudioFacts, Iterator[Samples]]:
     """Facts and blocks of a video's coded sound."""
     header = codec.bitstream.check(source)
-    facts = AudioFacts(header.sample_rate, header.channels)
+    facts = AudioFacts(header.sample_rate, header.channels, layout=header.layout)
     return facts, codec.decode_blocks(codec.bitstream.read(source, None, keep_going), header)
