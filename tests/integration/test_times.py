@@ -72,7 +72,7 @@ def test_a_gap_in_the_sound_stays(tmp_path: Path) -> None:
     _write(tmp_path / "gap.mka", [], [(0, _tone(1)), (3, _tone(1, 800))])
     main_(["encode", tmp_path / "gap.mka", tmp_path / "gap.fsq", "--effort", 0])
     main_(["decode", tmp_path / "gap.fsq", tmp_path / "back.flac"])
-    assert np.allclose(_loud(tmp_path / "back.flac"), [(0, 1), (3, 4)], atol=0.05)
+    assert np.allclose(_loud(tmp_path / "back.flac"), [(0, 1), (3, 4)], atol=0.1)
 
 
 @pytest.mark.parametrize("audio", ["speech", "copy"])
