@@ -93,7 +93,7 @@ def stream(
     kind, _, device = source.partition(":")
     live = kind in _DEVICES and not Path(source).exists()
     most = None if duration is None else round(duration * rate)
-    step, call = frames * networks.frame, _Call(loss=loss, seed=seed, wait=0.0 if fast or live else 1 / rate)
+    step, call = frames * networks.frame, Call(loss=loss, seed=seed, wait=0.0 if fast or live else 1 / rate)
     with AudioReader(device if live else source, rate, source, kind if live else None) as reader:
         parts = _parts(reader, step, most, call.stopped)
         heard = call.run(sender, receiver, parts, _BREATH if fast else 0.0)
@@ -117,7 +117,7 @@ def stream(
 
 
 @dataclass
-class _Call:
+class Call:
     """A call of one end with the other, and what was counted in it."""
 
     loss: float

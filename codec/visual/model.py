@@ -2,7 +2,7 @@
 
 A linear transform of blocks of 16×16, which starts as their principal components, gives latents that a
 network then corrects, and the other way round: so training begins where classical transform coding ends.
-Space-to-depth is lossless and puts all arithmetic at 1/8 and 1/16 of the resolution; a picture element costs
+Space-to-depth is lossless and puts all arithmetic at 1/8 and 1/16 of the resolution; a pixel costs
 about 8.2 thousand multiplications to encode and 4.8 to decode. One network serves all qualities: each has a
 vector of gains between latents and quantizer (Cui et al. 2021, "Asymmetric gained deep image compression").
 Stages beyond the first pass refine the grid (signal-to-noise scalability): fewer of them give a lower quality
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..quantization.residual_fsq import ResidualFSQ
 
 STRIDE = 16
-"""Picture elements, across and down, of a latent position."""
+"""Pixels, across and down, of a latent position."""
 _PATCH = 8
 Hold = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
+from fsqcodec import LiveDecoder, LiveEncoder, MediaError
+from fsqcodec.audio.codec import NeuralAudioCodec
+from fsqcodec.cli.stream import Call
 from helpers import SPEECH, call
+from numpy.typing import NDArray
 
 
 def test_a_call_over_udp(tmp_path: Path) -> None:
@@ -36,3 +42,13 @@ def test_stream_reads_a_device_for_a_while(tmp_path: Path) -> None:
     assert abs(spectrum.argmax() * rate / 4000 - 440) < 20
     assert b"no-such" in call("stream", "alsa:no-such", tmp_path / "x.wav", code=1).stderr
     assert b"0 to 90" in call("stream", "in.wav", tmp_path / "x.wav", "--loss", "much", code=2).stderr
+
+
+def test_an_error_of_the_sender_ends_the_call(codec: NeuralAudioCodec) -> None:
+    def parts() -> Iterator[NDArray[np.float32]]:
+        yield np.zeros(960, np.float32)
+        raise MediaError("the file ends here")
+
+    sender, receiver = LiveEncoder(codec, 2), LiveDecoder(codec)
+    with pytest.raises(MediaError, match="ends here"):
+        Call(loss=0, seed=0, wait=0).run(sender, receiver, parts(), 0)
