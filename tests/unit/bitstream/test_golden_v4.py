@@ -166,7 +166,7 @@ def test_a_video_with_a_second_of_coded_sound(
     assert (header.frames, header.grey, header.colours.matrix, header.colours.full) == (12, True, 6, True)
     assert isinstance(header.audio, AudioHeader)
     assert (header.audio.channels, header.audio.samples, header.audio.sample_rate) == (2, 48000, 48000)
-    found, times = [], []
+    found, times = [], list[int]()
     for packet in reader:
         if packet.stream == 0:
             side, digits = digits_of(packet, prior, (3, 4))
