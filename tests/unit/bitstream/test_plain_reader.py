@@ -274,6 +274,15 @@ def test_headers_altered_by_hand(data: st.DataObject, header: AudioHeader | Visu
     read_by_both(sealed(b"".join(parts)))
 
 
+@pytest.mark.parametrize(("number", "refused"), [(62, False), (21, False), (22, True), (20, True)])
+def test_values_of_no_bytes(number: int, refused: bool) -> None:
+    """Tags and coded sound may be empty; a description of sound and numbers may not."""
+    header = VisualHeader("tiny", b"modelhsh", b"tabl", 8, 8, Fraction(1), Fraction(1), 1, 25, 12, 32)
+    fields = {**split_fields(header.fields()), number: field(number, 0, b"")}
+    found = read_by_both(sealed(b"".join(data for _, data in sorted(fields.items()))))
+    assert (found is None) == refused
+
+
 @pytest.mark.parametrize("number", [0, 3, 1 << 20])
 def test_packet_fields_that_may_be_skipped_and_that_must_be_known(number: int) -> None:
     header = AudioHeader("tiny", b"modelhsh", b"tabl", 480, 24000, 44100, 2, 0, 7, 3, 50)
