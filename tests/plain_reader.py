@@ -43,7 +43,7 @@ OF_PICTURES: Known = {
 OF_PACKET: Known = {1: ("tail", (MOST_FRAMES,)), 2: ("stereo", (1,))}
 DEFAULTS = {
     "length": [None], "tags": b"", "stereo": [0], "rate": [25, 1], "flags": [0], "colours": [0, 0], "sound": b"",
-    "passthrough": b"",
+    "passthrough": b"{}",
 }  # fmt: skip
 
 
@@ -104,8 +104,8 @@ def read_fields(data: bytes, known: Known) -> dict[str, Any]:
 
 
 def read_json(data: bytes) -> dict[str, Any]:
-    """A JSON object; an empty one of no bytes."""
-    value = json.loads(data.decode("utf-8")) if data else {}
+    """A JSON object."""
+    value = json.loads(data.decode("utf-8"))
     need(isinstance(value, dict), "no JSON object")
     return dict(value)
 
@@ -121,7 +121,7 @@ def read_header(data: bytes) -> dict[str, Any]:
     need(0 not in header["stages"][:2], "layers or packets of nothing")
     for name in {"kind", "length", "stereo", "flags"} & set(header):
         (header[name],) = header[name]
-    header["model"], header["tags"] = header["model"].decode("utf-8"), read_json(header["tags"])
+    header["model"], header["tags"] = header["model"].decode("utf-8"), read_json(header["tags"] or b"{}")
     need(all(isinstance(value, str) for value in header["tags"].values()), "tags are not text")
     if kind == SOUND:
         need(0 not in header["frame"] + header["original"], "a rate of 0")
