@@ -59,7 +59,7 @@ def _read_media(codec: Any, file: IO[bytes], name: str) -> Any:
 
 def _read_npz(codec: Any, file: IO[bytes], name: str) -> Any:
     import numpy as np
-    from fsqcodec.audio.tokens import Encoded
+    from fsqcodec.audio.tokens import Encoded, stereo_runs
     from fsqcodec.errors import BitstreamError, ModelError
 
     try:
@@ -68,7 +68,7 @@ def _read_npz(codec: Any, file: IO[bytes], name: str) -> Any:
         made = facts["model_hash"]
         encoded = Encoded(array, int(facts["sample_rate"]), int(facts["samples"]), bool(facts["mid_side"]),
                           {str(k): str(v) for k, v in facts["tags"].items()},
-                          arrays.get("kept"))  # fmt: skip
+                          arrays.get("kept"), stereo_runs(facts.get("stereo", ())))  # fmt: skip
         size = codec.model.quantizer.codebook_size
         if array.ndim != 3 or array.dtype.kind not in "iu" or not 1 <= array.shape[1] <= codec.stages:
             raise ValueError(f"tokens {array.dtype} {array.shape}")
@@ -97,7 +97,7 @@ def _write_npz(codec: Any, encoded: Any, out: IO[bytes]) -> None:
     facts = {
         "model": codec.name, "model_hash": codec.model_hash.hex(), "codebook_size": quantizer.codebook_size,
         "levels": list(quantizer.group_levels), "groups": quantizer.groups, "frames_per_second": codec.frame_rate,
-        "sample_rate": encoded.sample_rate, "samples": encoded.samples, "mid_side": encoded.mid_side,
+        "sample_rate": encoded.sample_rate, "samples": encoded.samples, "mid_side": encoded.mid_side, "stereo": encoded.stereo,
         "tags": encoded.tags,
     }  # fmt: skip
     buffer = io.BytesIO()  # zip files seek, pipes do not

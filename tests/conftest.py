@@ -18,7 +18,7 @@ import torch
 from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.media.audio import AudioReader
-from helpers import RECIPE, SPEECH, TESTS
+from helpers import SPEECH, TESTS, write_recipe
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
@@ -69,9 +69,7 @@ def small_model() -> AudioModel:
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """Of a run of 30 steps of a small network into `tmp_path / "run"`."""
-    path = tmp_path / "recipe.yaml"
-    path.write_text(RECIPE.format(out=tmp_path / "run", cache=tmp_path / "cache", speech=SPEECH, steps=30))
-    return path
+    return write_recipe(tmp_path)
 
 
 @pytest.fixture

@@ -35,7 +35,14 @@ model: {{fine_channels: 32, coarse_channels: 32, encoder_blocks: [1, 1], decoder
 optim: {{steps: {steps}, batch: 4, warmup: 5, lr: 0.005, ema: 0.9}}
 loss: {{waveform: [1, 1], spectrum: [1, 1], mel: [1, 1], loudness: [0, 0], disturbance: [0, 0], similarity: [0, 0], harmonics: [0, 0], rumble: [0, 0]}}
 log_every: 1
-save_minutes: 0.0001
+save_minutes: 60
 mixed_precision: "no"
 threads: 1
 """
+
+
+def write_recipe(folder: Path, steps: int = 30) -> Path:
+    """The recipe of a short run of a small network into `folder / "run"`; it saves at its end only."""
+    path = folder / "recipe.yaml"
+    path.write_text(RECIPE.format(out=folder / "run", cache=folder / "cache", speech=SPEECH, steps=steps))
+    return path

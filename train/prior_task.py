@@ -96,7 +96,7 @@ class PriorTask(Task):
         network = copy.deepcopy(model)
         if not network.scales:
             network.quantize()
-        prior = Prior(network.export(), self.quantizer, STAGES_PER_LAYER, seal=True)
+        prior = Prior(network.export(), self.quantizer, STAGES_PER_LAYER, finalise=True)
         metadata = read_metadata(find_model(self.config.prior_of))
         metadata["prior"] = provenance
         if self.clips and last:

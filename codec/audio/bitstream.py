@@ -21,7 +21,7 @@ from ..bitstream.writer import PACKET_SECONDS, Writer
 from ..entropy.base import EntropyModel
 from ..errors import BitstreamError
 from .header import AudioHeader
-from .tokens import STAGES_PER_LAYER, Encoded, TokenPacket
+from .tokens import STAGES_PER_LAYER, Encoded, StereoRun, TokenPacket
 
 
 class PacketSource(Protocol):
@@ -103,7 +103,11 @@ class AudioBitstream:
         """The packets of a file, of `frames` latent frames each."""
         for part in encoded.split(frames):
             layers = self.coder.encode_layers(part.tokens, STAGES_PER_LAYER, part.tail)
-            yield Packet(part.stream, part.start, len(part.tokens), tuple(layers), tail=part.tail)
+            # What the header says of all packets, none needs to repeat.
+            stereo = None if part.mid_side in (None, encoded.mid_side) else int(part.mid_side)
+            yield Packet(
+                part.stream, part.start, len(part.tokens), tuple(layers), tail=part.tail, stereo=stereo
+            )
 
     def write(self, encoded: Encoded, file: IO[bytes], packet_seconds: float = PACKET_SECONDS) -> int:
         """Write a `.fsq` file and return its bytes; a pipe will do."""
@@ -166,7 +170,9 @@ class AudioBitstream:
                 reader.lost += sum(map(len, packet.layers))
                 continue
             complete = tokens.shape[1] == header.stages_of(len(packet.layers))
-            yield TokenPacket(packet.stream, packet.start, tokens, packet.tail if complete else 0)
+            mid_side = None if packet.stereo is None else bool(packet.stereo)
+            tail = packet.tail if complete else 0
+            yield TokenPacket(packet.stream, packet.start, tokens, tail, mid_side)
 
     def unpack(self, data: bytes, name: str = "bytes") -> Encoded:
         """Inverse of `pack`.
@@ -179,12 +185,16 @@ class AudioBitstream:
         header = self.check(reader)
         parts: list[list[NDArray[np.integer]]] = [[] for _ in range(header.channels)]
         counts: list[list[NDArray[np.integer]]] = [[] for _ in range(header.channels)]
+        runs: list[StereoRun] = []
         for packet in self.read(reader):
+            mode = header.mid_side if packet.mid_side is None else packet.mid_side
+            if packet.stream == 0 and mode != (runs[-1].mid_side if runs else header.mid_side):
+                runs.append(StereoRun(packet.start, mode))
             missing = header.stages - packet.tokens.shape[1]
             parts[packet.stream].append(np.pad(packet.tokens.astype(self.dtype).T, ((0, missing), (0, 0))))
             counts[packet.stream].append(packet.kept())
-        if not all(parts) and any(parts):
-            raise reader.error(len(data), "a stream is missing")
+        if reader.missing:
+            raise BitstreamError(f"{name}: {reader.missing}; get the whole file")
         tokens, kept = np.zeros((header.channels, header.stages, 0), self.dtype), None
         if any(parts):
             tokens = np.stack([np.concatenate(rows, axis=1) for rows in parts])
@@ -193,7 +203,8 @@ class AudioBitstream:
         if length is None:
             covered = max(0, tokens.shape[2] * self.frame - self.lag)
             length = covered * header.sample_rate // self.sample_rate
-        encoded = Encoded(tokens, header.sample_rate, length, header.mid_side, header.tags, kept)
+        stereo = tuple(runs) if not runs or runs[0].start == 0 else (StereoRun(0, header.mid_side), *runs)
+        encoded = Encoded(tokens, header.sample_rate, length, header.mid_side, header.tags, kept, stereo)
         return encoded if kept is None else encoded.prefix(int(kept.max()))
 
 

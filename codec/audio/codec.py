@@ -19,7 +19,7 @@ from ..errors import ModelError
 from ..media.audio import AudioFacts, AudioReader, AudioWriter, Resampler, Samples
 from ..progress import Progress
 from .bitstream import AudioBitstream
-from .channels import ChannelsDecoder, ChannelsEncoder, mid_side, sample_of
+from .channels import ChannelsDecoder, ChannelsEncoder, sample_of, streams_of
 from .header import AudioHeader
 from .model import AudioConfig, AudioModel
 from .networks import AudioNetworks, TorchNetworks
@@ -182,7 +182,10 @@ class NeuralAudioCodec:
                 kept.append(block)
         length = source.length()
         tokens = encoder.finish(length, source.sample_rate)
-        encoded = Encoded(tokens, source.sample_rate, length, source.channels == 2, source.tags)
+        runs = tuple(encoder.stereo)
+        mid_side = bool(runs) and runs[0].mid_side
+        stereo = runs if len(runs) > 1 else ()
+        encoded = Encoded(tokens, source.sample_rate, length, mid_side, source.tags, stereo=stereo)
         steps = effort.resolve(encoded.seconds, self.prior, self.name)
         if not steps or not kept or self.prior is None:
             return self.limit(encoded, kbps=kbps, stages=stages, packet_seconds=packet_seconds)
@@ -191,7 +194,7 @@ class NeuralAudioCodec:
             self.prior,
             self.bitstream,
             self.limit(encoded, stages=stages),
-            mid_side(np.concatenate(kept, axis=1)),
+            streams_of(np.concatenate(kept, axis=1), runs, self.networks.frame),
             steps,
             kbps,
             packet_seconds,

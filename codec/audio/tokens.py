@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 STAGES_PER_LAYER = 3
+
+
+class StereoRun(NamedTuple):
+    """How two channels are coded from a latent frame on."""
+
+    start: int
+    """The frame."""
+    mid_side: bool
+    """As (left + right) / 2 and (left - right) / 2; otherwise each by itself."""
+
+
+def stereo_runs(rows: Iterable[Iterable[int]]) -> tuple[StereoRun, ...]:
+    """Runs as JSON gives them back: pairs of frame and mode.
+
+    Raises:
+        ValueError: they are none, or out of order.
+    """
+    runs = tuple(StereoRun(int(start), bool(mode)) for start, mode in rows)
+    starts = [run.start for run in runs]
+    if starts[:1] not in ([], [0]) or starts != sorted(set(starts)):
+        raise ValueError(f"runs of stereo from frames {starts}")
+    return runs
 
 
 @dataclass(frozen=True)
@@ -21,6 +44,8 @@ class TokenPacket:
     tokens: NDArray[np.integer]
     tail: int = 0
     """Frames at the end whose last stage was left out; what stands there means nothing."""
+    mid_side: bool | None = None
+    """Whether two streams are mid and side here; None as the header says."""
 
     def kept(self) -> NDArray[np.int64]:
         """How many stages each frame has, (frames,)."""
@@ -40,10 +65,14 @@ class Encoded:
     samples: int
     """Samples a channel of the original."""
     mid_side: bool = False
-    """The two streams are (left + right) / 2 and (left - right) / 2."""
+    """The two streams are (left + right) / 2 and (left - right) / 2, where `stereo` does not say."""
     tags: dict[str, str] = field(default_factory=dict)
     kept: NDArray[np.integer] | None = None
-    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its token means nothing."""
+    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its
+    token means nothing."""
+    stereo: tuple[StereoRun, ...] = ()
+    """How two channels are coded, run by run, the first from frame 0 on; empty where `mid_side` tells it
+    for all."""
 
     @property
     def seconds(self) -> float:
@@ -59,7 +88,8 @@ class Encoded:
         return replace(self, tokens=self.tokens[:, :stages], kept=kept)
 
     def thinned(self, stages: int, frames: int, share: float) -> Encoded:
-        """The first stages; the last of them only in a share of every packet of about `frames`, from its beginning on."""
+        """The first stages; the last of them only in a share of every packet of about `frames`, from its
+        beginning on."""
         kept = np.full((len(self.tokens), self.tokens.shape[2]), stages - 1)
         for start, stop in itertools.pairwise(self.edges(frames)):
             kept[:, start : start + int(share * (stop - start) + 1e-9)] = stages
@@ -70,8 +100,8 @@ class Encoded:
     def split(self, frames: int) -> Iterator[TokenPacket]:
         """Packets in order of time, the streams of a stretch one after the other.
 
-        A rest of less than a packet goes into the packet before it: a head costs some 14 bytes, and a prior that knows nothing
-        yet a few more.
+        A rest of less than a packet goes into the packet before it: a head costs some 14 bytes, and a prior
+        that knows nothing yet a few more.
 
         Raises:
             ValueError: frames keep neither all stages, or all but one, nor those of whole layers.
@@ -87,13 +117,21 @@ class Encoded:
                 if most < len(tokens) and most % STAGES_PER_LAYER:
                     raise ValueError(f"{most} of {len(tokens)} stages are not whole layers")
                 tail = 0 if kept is None else int((kept < most).sum())
-                yield TokenPacket(stream, start, tokens[:most, start:stop].T, tail)
+                yield TokenPacket(stream, start, tokens[:most, start:stop].T, tail, self._mode(start))
+
+    def _mode(self, frame: int) -> bool | None:
+        """How two channels are coded at a frame, where `stereo` tells it."""
+        modes = [run.mid_side for run in self.stereo if run.start <= frame]
+        return modes[-1] if modes else None
 
     def edges(self, frames: int) -> list[int]:
         """Latent frames that packets of about `frames` begin with, and the end of the last."""
         total, kept = self.tokens.shape[2], self.kept
-        edges = [*range(0, max(1, total - frames + 1), frames), total] if total else [0]
-        if kept is None or not total:
+        if not total:
+            return [0]
+        runs = [run.start for run in self.stereo[1:]]
+        edges = sorted({*range(0, max(1, total - frames + 1), frames), *runs, total})
+        if kept is None:
             return edges
         # Within a packet the last stage may end before the others, and nothing else.
         changes = np.flatnonzero((np.diff(kept, axis=1) != 0).any(0)) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,10 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+import fsqcodec
 import numpy as np
 import pytest
 import soundfile
+import typer
+from fsqcodec.bitstream.reader import Reader
 from fsqcodec.bitstream.writer import PACKET_SECONDS
+from fsqcodec.cli import common
+from fsqcodec.files.outcome import Outcome
 from fsqcodec.media.audio import AudioFacts, AudioReader, AudioWriter
 from helpers import CALL, SPEECH, call
 
@@ -21,7 +27,7 @@ from helpers import CALL, SPEECH, call
 @pytest.fixture(scope="module")
 def fsq(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("fsq") / "speech.fsq"
-    call("encode", SPEECH, target)
+    call("encode", SPEECH, target, "--effort", 0)
     return target
 
 
@@ -56,27 +62,26 @@ def test_decoding_fewer_layers_equals_decoding_the_peeled_file(fsq: Path, tmp_pa
     assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("piped", [False, True])
-def test_a_part_is_the_same_as_in_the_whole(tmp_path: Path, piped: bool) -> None:
+def test_a_part_is_the_same_as_in_the_whole(tmp_path: Path) -> None:
     audio, rate = soundfile.read(SPEECH, dtype="float32")
     soundfile.write(tmp_path / "long.wav", np.tile(audio, 5), rate)
     call("encode", tmp_path / "long.wav", tmp_path / "long.fsq", "--effort", 0)
     call("decode", tmp_path / "long.fsq", tmp_path / "whole.wav")
-    data = (tmp_path / "long.fsq").read_bytes()
-    source = "-" if piped else tmp_path / "long.fsq"
-    call(
-        "decode", source, tmp_path / "part.wav", "--start", 9.5, "--duration", 2, stdin=data if piped else b""
-    )
-    whole, part = (soundfile.read(tmp_path / name)[0] for name in ("whole.wav", "part.wav"))
+    data, stretch = (tmp_path / "long.fsq").read_bytes(), ("--start", 9.5, "--duration", 2)
+    call("decode", tmp_path / "long.fsq", tmp_path / "part.wav", *stretch)
+    call("decode", "-", tmp_path / "piped.wav", *stretch, stdin=data)
+    names = ("whole.wav", "part.wav", "piped.wav")
+    whole, part, piped = (soundfile.read(tmp_path / name)[0] for name in names)
     expected = whole[round(9.5 * rate) : round(11.5 * rate)]
-    assert len(part) == len(expected)
-    # The decoder's state comes from one packet before, not from the beginning.
-    assert np.abs(part - expected).max() < (1e-9 if piped else 0.02)
+    assert len(part) == len(piped) == len(expected)
+    # The decoder's state comes from one packet before, not from the beginning; a pipe has to be read from there on.
+    assert np.abs(part - expected).max() < 0.02
+    assert np.abs(piped - expected).max() < 1e-9
     call("decode", tmp_path / "long.fsq", tmp_path / "none.wav", "--start", 99, code=1)
 
 
 def test_pipes_in_both_directions(fsq: Path) -> None:
-    data = call("encode", "-", "-", stdin=SPEECH.read_bytes()).stdout
+    data = call("encode", "-", "-", "--effort", 0, stdin=SPEECH.read_bytes()).stdout
     assert data[:4] == b"FSQC"
     assert data == fsq.read_bytes()
     wav = call("decode", "-", "-", stdin=data).stdout
@@ -134,7 +139,6 @@ def test_tags_survive(tmp_path: Path) -> None:
         (["decode", "{speech}", "x.wav"], 1, "not an .fsq file"),
         (["decode", "{fsq}", "x.xyz"], 1, ".xyz: cannot be written; use one of"),
         (["decode", "{fsq}", "{fsq}"], 1, "exists already; --overwrite"),
-        (["decode", "{cut}", "x.wav"], 1, "--keep-going"),
         (["decode", "{fsq}", "x.wav", "--model", "other"], 1, "other: no such model; shipped are speech-24k"),
         (["encode", "a", "b", "c"], 2, "--out-dir"),
         (["encode"], 2, "Missing argument"),
@@ -147,8 +151,7 @@ def test_mistakes_are_one_line_with_a_remedy(
     fsq: Path, tmp_path: Path, arguments: list[str], code: int, says: str
 ) -> None:
     (tmp_path / "rubbish.wav").write_bytes(os.urandom(1000))
-    (tmp_path / "cut.fsq").write_bytes(fsq.read_bytes()[:-400])
-    names = {"rubbish": tmp_path / "rubbish.wav", "speech": SPEECH, "fsq": fsq, "cut": tmp_path / "cut.fsq"}
+    names = {"rubbish": tmp_path / "rubbish.wav", "speech": SPEECH, "fsq": fsq}
     done = subprocess.run(
         [*CALL, *(a.format(**names) for a in arguments)], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}
     )  # fmt: skip
@@ -176,6 +179,42 @@ def test_keep_going_decodes_what_is_left(fsq: Path, tmp_path: Path) -> None:
     (tmp_path / "head.fsq").write_bytes(fsq.read_bytes()[:60])
     call("decode", tmp_path / "head.fsq", tmp_path / "y.wav", "--keep-going")
     assert soundfile.info(str(tmp_path / "y.wav")).frames == 0
+
+
+@pytest.mark.parametrize("at", ["inside a packet", "between packets"])
+def test_a_cut_file_gives_what_is_there_and_says_so(fsq: Path, tmp_path: Path, at: str) -> None:
+    call("encode", SPEECH, tmp_path / "whole.fsq", "--packet", 0.5, "--effort", 0)
+    data = (tmp_path / "whole.fsq").read_bytes()
+    fourth = list(Reader(io.BytesIO(data)))[3].offset
+    (tmp_path / "cut.fsq").write_bytes(data[: fourth + 30 * (at == "inside a packet")])
+    arguments = [*CALL, "decode", tmp_path / "cut.fsq", tmp_path / "x.wav", "-y"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{tmp_path / 'cut.fsq'}: byte" in done.stderr
+    assert "s are missing" in done.stderr
+    frames = soundfile.info(str(tmp_path / "x.wav")).frames
+    assert 0.9 < frames / (1.5 * 16000) <= 1
+    done = subprocess.run([*arguments, "--keep-going"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert soundfile.info(str(tmp_path / "x.wav")).frames == frames
+    with pytest.raises(fsqcodec.BitstreamError, match="missing"):
+        fsqcodec.load_audio().from_bytes((tmp_path / "cut.fsq").read_bytes())
+
+
+def test_one_file_that_fails_for_any_reason_costs_itself_only(
+    fsq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail_on_one(task: common.Task, _: object) -> Outcome:
+        if task.source == "b":
+            raise RuntimeError("something nobody thought of")
+        return Outcome("done")
+
+    with pytest.raises(typer.Exit):
+        common.run([common.Task(name, "x") for name in "abc"], fail_on_one, {}, 1, False, True)
+    told = capfd.readouterr().err
+    assert told.count("done") == 2
+    assert "b: RuntimeError: something nobody thought of" in " ".join(told.split())
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from helpers import SPEECH, call
 from media import picture, write_video
 from PIL import Image
 
+CODECS = ("--models", "speech-24k:0,visual", "--peers", "opus,jpeg,mjpeg")
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -24,7 +26,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(picture(176, 200)).save(folder / "clips" / "photo.png")
     write_video(folder / "clips" / "clip.mkv", 4, size=(96, 112))
     (folder / "clips" / "broken.wav").write_bytes(b"RIFF")
-    done = call("eval", folder / "clips", "--peers", "opus,jpeg,mjpeg", "--out", folder / "out", "--jobs", 2)
+    done = call("eval", folder / "clips", *CODECS, "--out", folder / "out", "--jobs", 2)
     assert b"broken.wav" in done.stderr
     return folder / "out"
 
@@ -33,9 +35,9 @@ def test_results_hold_every_clip_codec_and_setting(report: Path) -> None:
     results = json.loads((report / "results.json").read_text())
     assert results["schema"] == "fsqcodec-eval-2"
     assert {row["kind"] for row in results["rows"]} == {"sound", "picture", "video"}
-    assert {row["codec"] for row in results["rows"]} == {"speech-24k", "visual", "opus", "jpeg", "mjpeg"}
+    assert {row["codec"] for row in results["rows"]} == {"speech-24k:0", "visual", "opus", "jpeg", "mjpeg"}
     assert {failure["clip"].split("/")[-1] for failure in results["failures"]} == {"broken.wav"}
-    speech = {r["setting"]: r for r in results["rows"] if r["codec"] == "speech-24k"}
+    speech = {r["setting"]: r for r in results["rows"] if r["codec"] == "speech-24k:0"}
     assert speech[3.0]["rate"] <= 3.0
     assert speech[6.0]["measures"]["PESQ-WB (16 kHz)"] > speech[1.5]["measures"]["PESQ-WB (16 kHz)"]
     jpeg = sorted((r["rate"], r["measures"]["PSNR RGB dB"]) for r in results["rows"] if r["codec"] == "jpeg")
@@ -76,7 +78,7 @@ def test_nothing_is_mixed_with_a_file_that_holds_no_sound(tmp_path: Path) -> Non
 
 def test_what_was_measured_is_remembered(report: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (report / "cache").glob("*.json")}
-    call("eval", "run", report.parent / "clips", "--peers", "opus,jpeg,mjpeg", "--out", report, "--no-report")
+    call("eval", "run", report.parent / "clips", *CODECS, "--out", report, "--no-report")
     assert before == {path: path.stat().st_mtime_ns for path in (report / "cache").glob("*.json")}
 
 

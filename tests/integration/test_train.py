@@ -22,7 +22,7 @@ from fsqcodec.train.data.audio import Crops
 from fsqcodec.train.optim.muon import hidden_matrices
 from fsqcodec.train.rate import code_lengths
 from fsqcodec.train.trainer import Trainer
-from helpers import SPEECH
+from helpers import SPEECH, write_recipe
 
 
 def _losses(folder: Path, name: str = "loss") -> dict[int, float]:
@@ -34,33 +34,41 @@ def _trainer(recipe: Path, *settings: str) -> Trainer:
     return build_trainer(load_config(recipe, list(settings)), lambda _: None)
 
 
-def test_a_run_learns_and_its_model_works(recipe: Path, tmp_path: Path) -> None:
-    _trainer(recipe).run()
-    losses = _losses(tmp_path / "run")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run wrote that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("run")
+    _trainer(write_recipe(folder)).run()
+    return folder / "run"
+
+
+@pytest.mark.xdist_group("run")
+def test_a_run_learns_and_its_model_works(run: Path) -> None:
+    losses = _losses(run)
     assert np.mean([losses[s] for s in range(26, 31)]) < 0.6 * np.mean([losses[s] for s in range(1, 4)])
-    codec = fsqcodec.load(tmp_path / "run" / "model.safetensors")
+    codec = fsqcodec.load(run / "model.safetensors")
     assert codec.metadata["train"]["steps"] == 30
     audio = np.zeros(24000, np.float32)
     assert codec.decode(codec.from_bytes(codec.to_bytes(codec.encode(audio)))).shape == (1, 24000)
 
 
-def test_resume_goes_on_as_if_it_had_not_stopped(recipe: Path, tmp_path: Path) -> None:
-    _trainer(recipe, f"out={tmp_path / 'whole'}").run()
-    trainer = _trainer(recipe, f"out={tmp_path / 'parts'}")
+@pytest.mark.xdist_group("run")
+def test_resume_goes_on_as_if_it_had_not_stopped(run: Path, recipe: Path, tmp_path: Path) -> None:
+    trainer = _trainer(recipe, f"out={tmp_path / 'parts'}", "save_minutes=0.0001")
     original = trainer.train_step
 
-    def stop_at_12(batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        if trainer.step == 12:
+    def stop_at_7(batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        if trainer.step == 7:
             raise KeyboardInterrupt  # as abrupt as a crash: what counts is the last checkpoint
         return original(batch)
 
-    trainer.train_step = stop_at_12  # type: ignore[method-assign]
+    trainer.train_step = stop_at_7  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     again = _trainer(recipe, f"out={tmp_path / 'parts'}")
-    assert again.step == 12
+    assert again.step == 7
     again.run()
-    whole, parts = _losses(tmp_path / "whole"), _losses(tmp_path / "parts")
+    whole, parts = _losses(run), _losses(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(whole[s] == pytest.approx(parts[s], rel=1e-4, abs=1e-4) for s in whole)
     state = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
@@ -85,15 +93,19 @@ def _two_processes(recipe: Path, *settings: str) -> tuple[list[str], dict[str, s
     return command, {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-@pytest.mark.parametrize("setting", ["seed=3", "loss.features=[0.01, 0.01]"])
+@pytest.mark.xdist_group("run")
+@pytest.mark.parametrize("setting", ["", "loss.features=[0.01, 0.01]"])
 def test_two_processes_learn_like_one_with_the_same_global_batch(
-    recipe: Path, tmp_path: Path, setting: str
+    run: Path, recipe: Path, tmp_path: Path, setting: str
 ) -> None:
-    _trainer(recipe, f"out={tmp_path / 'one'}", setting).run()
-    command, environment = _two_processes(recipe, f"out={tmp_path / 'two'}", setting)
+    settings = [setting] if setting else []
+    if setting:
+        _trainer(recipe, setting).run()
+        run = tmp_path / "run"
+    command, environment = _two_processes(recipe, f"out={tmp_path / 'two'}", *settings)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
+    one, two = _losses(run), _losses(tmp_path / "two")
     assert one.keys() == two.keys()
     assert all(one[s] == pytest.approx(two[s], rel=0.02, abs=0.02) for s in one)
     metadata = fsqcodec.load(tmp_path / "two" / "model.safetensors").metadata
@@ -239,7 +251,7 @@ def test_crops_lose_packets_where_asked(tmp_path: Path, recipe: Path) -> None:
     crops = Crops(config, 24000, 48000, 4, 0.0, 3, frame=480)
     lost = [bool((crops[i]["frames"] != torch.arange(100)).any()) for i in range(20)]
     assert 2 < sum(lost) < 18
-    trainer = _trainer(recipe, "data.lost=0.5")
+    trainer = _trainer(recipe, "data.lost=0.5", "optim.steps=5")
     trainer.run()
     assert trainer.skipped == 0
 

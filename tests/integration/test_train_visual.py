@@ -21,7 +21,7 @@ model: {{fine_channels: 16, coarse_channels: 16, encoder_blocks: [1, 1], decoder
   stages_per_layer: 2, levels: [5, 5], qualities: 3, prior_width: 12}}
 optim: {{steps: 100, batch: 4, warmup: 5, lr: 0.002, ema: 0.9, no_quantizer: 0}}
 log_every: 1
-save_minutes: 0.0001
+save_minutes: 60
 mixed_precision: "no"
 threads: 1
 """

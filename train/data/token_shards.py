@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 from fsqcodec.audio.codec import NeuralAudioCodec
-from fsqcodec.audio.tokens import Encoded
+from fsqcodec.audio.tokens import Encoded, stereo_runs
 from fsqcodec.errors import ConfigError, FSQCodecError, ModelError
 from numpy.typing import NDArray
 
@@ -150,6 +150,7 @@ def _sample(codec: NeuralAudioCodec, item: Item, encoded: Encoded) -> dict[str, 
         "sample_rate": encoded.sample_rate,
         "samples": encoded.samples,
         "mid_side": encoded.mid_side,
+        "stereo": encoded.stereo,
         "tags": encoded.tags,
     }
     return {"__key__": _key(item), "tokens.npy": array.getvalue(), "json": json.dumps(facts).encode()}
@@ -191,7 +192,12 @@ def read_shard(shard: Path) -> Iterator[TokenItem]:
             facts = json.loads(sample["json"])
             tokens: NDArray[np.integer] = np.load(io.BytesIO(sample["tokens.npy"]), allow_pickle=False)
             encoded = Encoded(
-                tokens, facts["sample_rate"], facts["samples"], facts["mid_side"], facts["tags"]
+                tokens,
+                facts["sample_rate"],
+                facts["samples"],
+                facts["mid_side"],
+                facts["tags"],
+                stereo=stereo_runs(facts.get("stereo", ())),
             )
             yield TokenItem(facts["key"], encoded, facts["model_hash"])
     except (OSError, KeyError, ValueError) as error:

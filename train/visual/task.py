@@ -150,7 +150,7 @@ class VisualTask(Task):
 
     def publish(self, path: Path, model: VisualModel, provenance: dict[str, Any], last: bool) -> None:
         """Write the model; with its prior in integers once that computes in their steps."""
-        prior = VisualPrior(self.prior.export(), model.config, seal=True) if self.prior.scales else None
+        prior = VisualPrior(self.prior.export(), model.config, finalise=True) if self.prior.scales else None
         save_model(path, model, {"train": provenance}, prior=prior)
 
 
