@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from fsqcodec.audio.blocks import Block
+from fsqcodec.audio.codec import AudioWeights
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.audio.tokens import STAGES_PER_LAYER
-from fsqcodec.checkpoints import AudioWeights, audio_weights, round_matrices, save_model
+from fsqcodec.checkpoints import audio_weights, round_matrices, save_model
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ConfigError
 from fsqcodec.losses.reconstruction import Bands, Harmonics, ReconstructionLoss
@@ -190,6 +191,7 @@ def restored_prior(model: AudioModel, pretrained: AudioWeights | None) -> PriorN
         or any(getattr(model.config, s) != getattr(pretrained.model.config, s) for s in settings)
     ):
         return PriorNetwork(model.quantizer, STAGES_PER_LAYER)
-    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, pretrained.prior.width)
+    width = len(pretrained.prior.tensors["embed_bias"])
+    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, width)
     prior.restore(pretrained.prior)
     return prior

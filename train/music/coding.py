@@ -13,7 +13,7 @@ from fsqcodec.music.reconstruct import quantize, steps_of
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..prior import rate
+from ..rate import rate
 from .prior_network import CENTRE, UNITS, PriorNetwork
 
 LEAST_SCALE = 0.5

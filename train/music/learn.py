@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..muon import Muon, hidden_matrices
+from ..optim.muon import Muon, hidden_matrices
 from .coding import LEAST_SCALE, Coded, balance, beta, code, level_error
 from .crops import Crop, Crops
 from .hearing import Hearing

@@ -1,4 +1,4 @@
-"""The prior of the music model in floats, of a form that integers can take over (`fsqcodec.train.quantized`).
+"""The prior of the music model in floats, of a form that integers can take over (`fsqcodec.train.integer_training`).
 
 Three small networks and a table:
 - latents: groups of eight, each predicted by the two frames before and the groups before;
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-from ..quantized import QuantizedNetwork
+from ..integer_training import QuantizedNetwork
 
 _MATRICES = (
     "latents_first",
