@@ -79,11 +79,7 @@ class PriorTask(Task):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Bits a digit."""
         digits = batch["digits"]
-        # Quantized weights need all bits of float32: bf16 has as many as the weights themselves.
-        fast = torch.is_autocast_enabled(digits.device.type) and not self.model.scales
-        with torch.autocast(digits.device.type, torch.bfloat16, enabled=fast):
-            logits = model(digits)
-        bits = code_lengths(logits, digits).mean()
+        bits = code_lengths(model(digits), digits).mean()
         return bits, {"bits": bits, "saved": 1 - bits / self.fixed}
 
     def validator(self) -> Validator | None:

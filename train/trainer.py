@@ -102,14 +102,14 @@ class Trainer:
             return
         self.out.mkdir(parents=True, exist_ok=True)
         state = Checkpoint(
-            self.task.model.state_dict(),
-            {name: network.state_dict() for name, network in self.task.auxiliary.items()},
-            [optimizer.state_dict() for optimizer in self.optimizers],
-            self.ema.state_dict() if self.ema else None,
-            self.task.state_dict(),
-            self.step,
-            self.skipped,
-            self.seconds,
+            model=self.task.model.state_dict(),
+            auxiliary={name: network.state_dict() for name, network in self.task.auxiliary.items()},
+            optimizers=[optimizer.state_dict() for optimizer in self.optimizers],
+            ema=self.ema.state_dict() if self.ema else None,
+            task=self.task.state_dict(),
+            step=self.step,
+            skipped=self.skipped,
+            seconds=self.seconds,
         )
         write_checkpoint(self.out / "last.pt", state)
         for name, weights in state.auxiliary.items():
@@ -231,6 +231,8 @@ class Trainer:
                 break
             if due and validator and log:
                 self._validate(validator, log)
+        if self.step == optim.steps and not (self.out / "model.safetensors").exists():
+            self.save(last=True)  # it was killed while it wrote the model, or somebody took that away
         if log:
             log.close()
 

@@ -191,6 +191,7 @@ def restored_prior(model: AudioModel, pretrained: AudioWeights | None) -> PriorN
         or any(getattr(model.config, s) != getattr(pretrained.model.config, s) for s in settings)
     ):
         return PriorNetwork(model.quantizer, STAGES_PER_LAYER)
-    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, len(pretrained.prior.tensors["embed_bias"]))
+    width = len(pretrained.prior.tensors["embed_bias"])
+    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, width)
     prior.restore(pretrained.prior)
     return prior

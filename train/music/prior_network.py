@@ -1,4 +1,4 @@
-"""The prior of the music model in floats, of a form that integers can take over (`fsqcodec.train.quantized`).
+"""The prior of the music model in floats, of a form that integers can take over (`fsqcodec.train.integer_training`).
 
 Three small networks and a table:
 - latents: groups of eight, each predicted by the two frames before and the groups before;

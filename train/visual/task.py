@@ -91,9 +91,7 @@ class VisualTask(Task):
         error = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
         blocking = blocking_loss(y.float() * 127.5, x * 127.5)
         digits, positions = self.model.digits(tokens), self.model.places(z)
-        fast = torch.is_autocast_enabled(x.device.type) and not self.prior.scales
-        with torch.autocast(x.device.type, enabled=fast, dtype=torch.bfloat16):
-            logits = self._logits(auxiliary["prior"], digits, positions, batch["quality"], count)
+        logits = self._logits(auxiliary["prior"], digits, positions, batch["quality"], count)
         middle = self.layout.levels // 2
         coded = _coded(tokens, count)[..., None, None]
         bits, pressure = (

@@ -9,8 +9,11 @@ import fsqcodec
 import pytest
 from fsqcodec.errors import ConfigError
 from fsqcodec.train.build import load_config
+from fsqcodec.train.config.audio import AudioTrainConfig
+from fsqcodec.train.config.prior import PriorConfig
+from fsqcodec.train.config.visual import VisualTrainConfig
+from fsqcodec.train.configs import shipped
 from fsqcodec.train.schedule import learning_rate
-from helpers import ROOT
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,7 @@ from helpers import ROOT
         ("out: x\ndata: {sources: []}\nloss: {mel: [1, 2, 3]}", "two numbers, or one for both"),
         ("out: [", "YAML"),
         ("out: x\ndata: 5", "expected settings"),
+        ("out: x\nkind: smell", "'smell' is none of audio, visual, prior"),
     ],
 )
 def test_wrong_configurations_say_where(tmp_path: Path, text: str, says: str) -> None:
@@ -37,18 +41,31 @@ def test_one_number_is_a_weight_from_first_to_last_step(recipe: Path) -> None:
     assert (loss.mel, loss.rate) == ((3.0, 3.0), (5.0, 12.0))
 
 
+def test_a_recipe_is_of_the_kind_that_it_names(recipe: Path, tmp_path: Path) -> None:
+    assert isinstance(load_config(recipe), AudioTrainConfig)
+    assert isinstance(load_config(recipe, ["kind=audio"]), AudioTrainConfig)
+    short = tmp_path / "short.yaml"
+    short.write_text("out: x\ndata: {sources: []}\n")
+    assert isinstance(load_config(short, ["kind=visual"]), VisualTrainConfig)
+    prior = load_config(short, ["prior_of=speech-24k", "steps=9", "batch=3", "lr=0.5"])
+    assert isinstance(prior, PriorConfig)
+    assert (prior.optim.steps, prior.optim.batch, prior.optim.lr) == (9, 3, 0.5)
+    with pytest.raises(ConfigError, match="unknown setting 'optim'"):
+        load_config(short, ["prior_of=speech-24k", "optim.steps=9"])
+
+
 def test_a_setting_can_be_emptied(recipe: Path) -> None:
     assert load_config(recipe, ["validate=", "init="]).validate == ""
 
 
 def test_the_shipped_recipe_is_what_made_the_shipped_model() -> None:
-    recipe = load_config(ROOT / "train" / "configs" / "speech-24k.yaml")
+    recipe = load_config(shipped()["speech-24k"])
     made = fsqcodec.load("speech-24k").metadata["train"]["config"]
     assert json.loads(json.dumps(made["data"]["sources"])) == [vars(s) for s in recipe.data.sources]
 
 
 def test_schedule() -> None:
-    config = load_config(ROOT / "train" / "configs" / "speech-24k.yaml").optim
+    config = load_config(shipped()["speech-24k"]).optim
     rates = [learning_rate(s, config) for s in range(config.steps + 1)]
     assert rates[0] < rates[config.warmup] == config.lr == max(rates)
     assert rates[config.steps] == pytest.approx(config.lr / 50)

@@ -31,6 +31,16 @@ def test_statistics() -> None:
     assert compare({"rows": []}, {"rows": []}) == []
 
 
+def test_rates_are_compared_over_a_range() -> None:
+    rate = 2.0 ** np.arange(10)
+    curve = np.stack([rate, 30 + 3 * np.log2(rate)], 1)
+    other = curve * np.where(rate < 20, 0.5, 2)[:, None] ** [1, 0]
+    assert bjontegaard_rate(curve, other, (1, 8)) == pytest.approx(-50, abs=0.1)
+    assert bjontegaard_rate(curve, other, (64, 1000)) == pytest.approx(100, abs=0.1)
+    assert bjontegaard_rate(curve, other, (1, 512)) == bjontegaard_rate(curve, other)
+    assert bjontegaard_rate(curve, other, (1000, 2000)) is None
+
+
 @pytest.mark.parametrize("name", quantizers.NAMES)
 @pytest.mark.parametrize("bits", [8, 10])
 def test_quantizers_of_the_study_spend_the_same_bits(name: str, bits: int) -> None:
