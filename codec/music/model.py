@@ -87,11 +87,10 @@ class MusicModel(nn.Module):
         told = 2 * BANDS
         self.encoder = _stack(config, told * (1 + SLOTS) + 4, config.latents)
         self.decoder = _stack(config, config.latents + 4, told * (1 + SLOTS))
-        self.touch = nn.Sequential(
-            nn.Linear(config.width + 4, config.width // 2), nn.GELU(), nn.Linear(config.width // 2, 2 * told)
-        )
-        nn.init.zeros_(self.touch[-1].weight)
-        nn.init.zeros_(self.touch[-1].bias)
+        last = nn.Linear(config.width // 2, 2 * told)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.touch = nn.Sequential(nn.Linear(config.width + 4, config.width // 2), nn.GELU(), last)
 
     def encode(self, levels: Tensor, types: Tensor, knob: Tensor) -> Tensor:
         """Latents before rounding, float32 (B, frames, 32), within the range.

@@ -99,18 +99,22 @@ class PriorNetwork(QuantizedNetwork):
         seen = torch.cat(
             (_past(latents, 3)[..., : 2 * self.config.latents], latents, _hinges(knob, latents)), -1
         )
-        units = self.units(seen / 4 @ (self.weight("latents_first") * self.mask) + self.latents_bias)
+        units = self.units(
+            seen / 4 @ (self.weight("latents_first") * self.mask) + self.get_parameter("latents_bias")
+        )
         units = units.unflatten(-1, (GROUPS, _HIDDEN))
-        found = torch.einsum("btgh,ghk->btgk", units, self.weight("latents_out")) + self.latents_out_bias
+        found = torch.einsum("btgh,ghk->btgk", units, self.weight("latents_out")) + self.get_parameter(
+            "latents_out_bias"
+        )
         return found.unflatten(-1, (self.group, -1)).flatten(2, 3)
 
     def log_scales(self, latents: Tensor, types: Tensor, knob: Tensor) -> Tensor:
         """Log scales in rows of the table, float32 (B, frames, 2, 4, 27)."""
         kinds = F.one_hot(types, 3).float()
         seen = torch.cat((_past(latents, PAST) / 4, _past(kinds, 2), _hinges(knob, latents)), -1)
-        units = self.units(seen @ self.weight("scales_first") + self.scales_bias)
-        units = self.units(units @ self.weight("scales_mix") + self.scales_mix_bias)
-        found = (units @ self.weight("scales_out") + self.scales_out_bias).float()
+        units = self.units(seen @ self.weight("scales_first") + self.get_parameter("scales_bias"))
+        units = self.units(units @ self.weight("scales_mix") + self.get_parameter("scales_mix_bias"))
+        found = (units @ self.weight("scales_out") + self.get_parameter("scales_out_bias")).float()
         base, detail = found.unflatten(-1, (1 + SLOTS, 2, BANDS)).movedim(-3, -2).split((1, SLOTS), -2)
         found = 12 * base + merge(6 * detail, types)
         if self.scales:
@@ -119,13 +123,13 @@ class PriorNetwork(QuantizedNetwork):
 
     def theta(self, told: Tensor) -> Tensor:
         """Rows of the table, float32 (n,), of what is told of coefficients, float32 (n, 12): see `told`."""
-        units = self.units(told @ self.weight("theta_first") + self.theta_bias)
-        more = (units @ self.weight("theta_out") + self.theta_out_bias)[:, 0]
+        units = self.units(told @ self.weight("theta_first") + self.get_parameter("theta_bias"))
+        more = (units @ self.weight("theta_out") + self.get_parameter("theta_out_bias"))[:, 0]
         return (64 * told[:, FEATURES] + 16 * more).clamp(0, ROWS - 1)
 
     def bits(self, rows: Tensor, symbols: Tensor) -> Tensor:
         """Code lengths in bits, float32 (n,), of magnitudes, int64 (n,), between two rows of the table each."""
-        lengths = -F.log_softmax(self.table, -1) / math.log(2)
+        lengths = -F.log_softmax(self.get_parameter("table"), -1) / math.log(2)
         lower = rows.detach().floor().clamp(max=ROWS - 2)
         index = lower.long() * SYMBOLS + symbols.clamp(max=SYMBOLS - 1)
         found: Tensor = _Lookup.apply(lengths.flatten(), rows - lower, index)
@@ -158,7 +162,7 @@ class PriorNetwork(QuantizedNetwork):
                 found[name] = (self.rounded(name) * mask).numpy().astype(np.int8)
             else:
                 found[name] = torch.round(self.get_parameter(name) * 2.0**point).numpy().astype(np.int32)
-        chance = torch.softmax(self.table.double(), -1).numpy()
+        chance = torch.softmax(self.get_parameter("table").double(), -1).numpy()
         table = np.floor(chance * (TOTAL - SYMBOLS)).astype(np.int32) + 1
         table[np.arange(ROWS), table.argmax(1)] += TOTAL - table.sum(1)
         found["table"] = table
