@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from fsqcodec.bitstream.writer import PACKET_SECONDS
 from fsqcodec.media.audio import AudioFacts, AudioReader, AudioWriter
-from helpers import CALL, SPEECH, call
+from helpers import CALL, SPEECH, call, run_command
 
 
 @pytest.fixture(scope="module")
@@ -143,19 +143,19 @@ def test_tags_survive(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_with_a_remedy(
-    fsq: Path, tmp_path: Path, arguments: list[str], code: int, says: str
+    fsq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, says: str
 ) -> None:
     (tmp_path / "rubbish.wav").write_bytes(os.urandom(1000))
     (tmp_path / "cut.fsq").write_bytes(fsq.read_bytes()[:-400])
     names = {"rubbish": tmp_path / "rubbish.wav", "speech": SPEECH, "fsq": fsq, "cut": tmp_path / "cut.fsq"}
-    done = subprocess.run(
-        [*CALL, *(a.format(**names) for a in arguments)], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("COLUMNS", "200")
+    done = run_command(*(a.format(**names) for a in arguments), cwd=tmp_path)
+    errors = done.stderr.decode()
+    assert done.returncode == code, errors
+    assert says in errors
+    assert "Traceback" not in errors
     if code == 1:
-        assert done.stderr.count("\n") == 1
+        assert errors.count("\n") == 1
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(("x.", "."))]
 
 

@@ -14,7 +14,6 @@ from helpers import SPEECH, call
 from media import picture, write_video
 from PIL import Image
 
-
 CODECS = ("--models", "speech-24k:0,visual", "--peers", "opus,jpeg,mjpeg")
 
 
