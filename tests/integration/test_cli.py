@@ -177,6 +177,7 @@ def test_keep_going_decodes_what_is_left(fsq: Path, tmp_path: Path) -> None:
     assert soundfile.info(str(tmp_path / "y.wav")).frames == 0
 
 
+@pytest.mark.xdist_group("machine")
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     with (tmp_path / "long.wav").open("wb") as out:
         writer = AudioWriter(out, ".wav", AudioFacts(24000, 1))
