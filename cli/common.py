@@ -21,6 +21,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from fsqcodec.audio.codec import NeuralAudioCodec
+    from fsqcodec.files.outcome import Outcome
     from fsqcodec.visual.codec import NeuralVisualCodec
 
 console = Console(stderr=True, highlight=False)
@@ -196,15 +197,16 @@ def read_whole(name: str) -> io.BytesIO:
 
 def run(
     tasks: list[Task],
-    work: Callable[..., str],
+    work: Callable[..., Outcome],
     options: dict[str, Any],
     jobs: int,
     quiet: bool,
     verbose: bool,
+    keep_going: bool = False,
 ) -> None:
-    """Do all tasks; one that fails does not keep the others from being done.
+    """Do all tasks by `work(task, progress, **options)`; one that fails does not keep the others from being done.
 
-    `work(task, progress, **options)` returns a line that says what was done.
+    A file of which something is missing is written as far as it goes, and has failed unless `keep_going`.
 
     Raises:
         typer.Exit: with code 1 when any failed.
@@ -213,11 +215,18 @@ def run(
     with file_progress(len(tasks), quiet) as (advance, progress):
         for task, outcome in _outcomes(tasks, work, options, jobs, progress):
             advance()
-            if isinstance(outcome, FSQCodecError | OSError):
+            if isinstance(outcome, Exception):
                 text = trouble(outcome, task.source) if isinstance(outcome, OSError) else str(outcome)
-                failed += bool(fail(text))
-            elif verbose and not quiet:
-                console.print(outcome, soft_wrap=True, markup=False)
+                failed += fail(text)
+                continue
+            if verbose and not quiet:
+                say(quiet)(f"{task.source} → {task.target}: {outcome.summary}")
+            if outcome.missing and keep_going:
+                say(quiet)(outcome.missing)
+            elif outcome.missing:
+                failed += fail(
+                    f"{outcome.missing}; what is there was written (--keep-going takes that for success)"
+                )
     if failed:
         if len(tasks) > 1:
             console.print(f"{failed} of {len(tasks)} files failed")
@@ -225,8 +234,8 @@ def run(
 
 
 def _outcomes(
-    tasks: list[Task], work: Callable[..., str], options: dict[str, Any], jobs: int, progress: Any
-) -> Iterator[tuple[Task, str | Exception]]:
+    tasks: list[Task], work: Callable[..., Outcome], options: dict[str, Any], jobs: int, progress: Any
+) -> Iterator[tuple[Task, Outcome | Exception]]:
     if jobs == 1 or len(tasks) == 1:
         for task in tasks:
             yield task, _guarded(work, task, progress, options)
@@ -240,13 +249,20 @@ def _outcomes(
             yield waiting[future], future.result()
 
 
-def _guarded(work: Callable[..., str], task: Task, progress: Any, options: dict[str, Any]) -> str | Exception:
+def _guarded(
+    work: Callable[..., Outcome], task: Task, progress: Any, options: dict[str, Any]
+) -> Outcome | Exception:
+    """A file that cannot be worked on, for whatever reason, costs itself only."""
     try:
         return work(task, progress, **options)
     except BrokenPipeError:
         raise
     except (FSQCodecError, OSError) as error:
         return error
+    except Exception as error:
+        return FSQCodecError(
+            f"{task.source}: {type(error).__name__}: {error}; this is a fault of fsqcodec, please report it"
+        )
 
 
 @contextmanager

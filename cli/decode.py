@@ -6,7 +6,7 @@ import io
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -32,6 +32,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from fsqcodec.files.outcome import Outcome
     from fsqcodec.progress import Progress
 
 
@@ -81,7 +82,8 @@ def decode(
     suffix = to if to.startswith(".") else f".{to}"
     tasks = plan(inputs, out_dir, suffix, lambda file: file.suffix == ".fsq")
     wanted = Wanted(model, picture_model, kbps, start, duration, keep_going, sample_format)
-    run(tasks, decode_file, {"wanted": wanted, "overwrite": overwrite, "quiet": quiet}, jobs, quiet, verbose)
+    options = {"wanted": wanted, "overwrite": overwrite, "quiet": quiet}
+    run(tasks, decode_file, options, jobs, quiet, verbose, keep_going)
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,13 @@ class Wanted:
     sample_format: str
 
 
-def decode_file(task: Task, progress: Progress | None, wanted: Wanted, overwrite: bool, quiet: bool) -> str:
-    """Decode one file; a line that says what came of it."""
+def decode_file(
+    task: Task, progress: Progress | None, wanted: Wanted, overwrite: bool, quiet: bool
+) -> Outcome:
+    """Decode one file."""
     from fsqcodec.bitstream.reader import Reader
     from fsqcodec.files import audio, truncate, video
+    from fsqcodec.files.inputs import Recording
     from fsqcodec.files.span import Span
     from fsqcodec.visual.header import VisualHeader
 
@@ -114,12 +119,17 @@ def decode_file(task: Task, progress: Progress | None, wanted: Wanted, overwrite
         if wanted.kbps is not None:
             file = file if file.seekable() else io.BytesIO(file.read())
             stages = truncate.within(file, name, wanted.kbps, wanted.keep_going).stages
-        reader = Reader(file, name, wanted.keep_going)
+        source = Recording(file) if task.source == "-" else None
+        reader = Reader(cast(IO[bytes], source or file), name, wanted.keep_going)
         if isinstance(reader.header, VisualHeader):
-            sound_file = None
-            if task.source != "-":
-                sound_file = opened.enter_context(open_source(task.source))
-            made = video.decode(
+            # Sound is read as far as pictures have come, by a handle of its own.
+            if source:
+                copy = opened.enter_context(source.whole())
+                reader, sound_source = Reader(copy, name, wanted.keep_going), copy.name
+            else:
+                sound_source = task.source
+            sound_file = opened.enter_context(open_source(sound_source))
+            return video.decode(
                 load_visual(wanted.picture_model),
                 reader,
                 target,
@@ -132,17 +142,15 @@ def decode_file(task: Task, progress: Progress | None, wanted: Wanted, overwrite
                 progress=progress,
                 notify=say(quiet),
             )
-        else:
-            made = audio.decode(
-                load_audio(wanted.model),
-                reader,
-                target,
-                suffix or ".wav",
-                stages=stages,
-                span=span,
-                sample_format=wanted.sample_format,
-                label=label,
-                progress=progress,
-                notify=say(quiet),
-            )
-    return f"{task.source} → {task.target}: {made}"
+        return audio.decode(
+            load_audio(wanted.model),
+            reader,
+            target,
+            suffix or ".wav",
+            stages=stages,
+            span=span,
+            sample_format=wanted.sample_format,
+            label=label,
+            progress=progress,
+            notify=say(quiet),
+        )

@@ -30,6 +30,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from fsqcodec.files.outcome import Outcome
     from fsqcodec.progress import Progress
 
 
@@ -120,16 +121,18 @@ class Wanted:
     learned: bool
 
 
-def encode_file(task: Task, progress: Progress | None, wanted: Wanted, overwrite: bool, quiet: bool) -> str:
-    """Encode one file of sound or of pictures, as its contents say; a line that says what came of it."""
+def encode_file(
+    task: Task, progress: Progress | None, wanted: Wanted, overwrite: bool, quiet: bool
+) -> Outcome:
+    """Encode one file of sound or of pictures, as its contents say."""
     from fsqcodec.files.inputs import looks_like_pictures
 
     code = _pictures if looks_like_pictures(task.source) else _sound
     with open_target(task.target, overwrite) as target:
-        return f"{task.source} → {task.target}: {code(task, target, progress, wanted, quiet)}"
+        return code(task, target, progress, wanted, quiet)
 
 
-def _sound(task: Task, target: IO[bytes], progress: Progress | None, wanted: Wanted, quiet: bool) -> str:
+def _sound(task: Task, target: IO[bytes], progress: Progress | None, wanted: Wanted, quiet: bool) -> Outcome:
     from fsqcodec.files import audio
 
     codec = load_audio(wanted.model)
@@ -146,7 +149,9 @@ def _sound(task: Task, target: IO[bytes], progress: Progress | None, wanted: Wan
         )
 
 
-def _pictures(task: Task, target: IO[bytes], progress: Progress | None, wanted: Wanted, quiet: bool) -> str:
+def _pictures(
+    task: Task, target: IO[bytes], progress: Progress | None, wanted: Wanted, quiet: bool
+) -> Outcome:
     from fsqcodec.files import inputs, video
 
     with inputs.on_disk(task.source) as path:

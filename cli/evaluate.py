@@ -33,7 +33,7 @@ class _RunByDefault(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_RunByDefault,
-    help="Measure bitrate against quality, and compare results. `eval CLIPS …` is short for `eval run CLIPS …`.",
+    help="Measure bitrate against quality, and compare results. `eval CLIPS …` means `eval run CLIPS …`.",
     no_args_is_help=True,
 )
 
@@ -44,7 +44,8 @@ def evaluate(
     models: Annotated[
         str,
         typer.Option(
-            help="Models, joined by commas: names or .safetensors files; of sound, NAME:EFFORT too (see encode --effort)."
+            help="Models, joined by commas: names or .safetensors files; of sound, NAME:EFFORT too "
+            "(see encode --effort)."
         ),
     ] = (f"{DEFAULT_MODEL},{DEFAULT_PICTURE_MODEL}"),
     peers: Annotated[
@@ -72,38 +73,25 @@ def evaluate(
 
     fsqcodec eval compare old/results.json new/results.json
     """
-    from fsqcodec.checkpoints import find_model, read_metadata
     from fsqcodec.errors import ConfigError
-    from fsqcodec.media.video_reader import has_pictures
     from fsqcodec.train.data.manifest import list_media
-    from fsqcodec.train.data.visual import is_development
     from fsqcodec.train.evaluation.aggregate import to_csv, to_markdown
     from fsqcodec.train.evaluation.clips import KINDS
-    from fsqcodec.train.evaluation.codecs import LADDERS, model_and_effort, peers_of
-    from fsqcodec.train.evaluation.runner import plan, run
+    from fsqcodec.train.evaluation.codecs import peers_of
+    from fsqcodec.train.evaluation.peers import PEERS
+    from fsqcodec.train.evaluation.runner import clips_by_kind, models_by_kind, plan, run
 
-    from .pictures import PICTURES
-
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for file in (file for place in clips for file in list_media(place)):
-        kind = (
-            "sound" if not has_pictures(file) else "picture" if file.suffix.lower() in PICTURES else "video"
-        )
-        if len(found[kind]) < most and (kind == "sound" or not held_out or is_development(file)):
-            found[kind].append(str(file))
-    ours: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for model in filter(None, models.split(",")):
-        visual = read_metadata(find_model(model_and_effort(model)[0])).get("kind") == "visual"
-        for kind in ("picture", "video") if visual else ("sound",):
-            ours[kind].append(model)
-    asked = [] if peers in ("", "none") else list(LADDERS) if peers == "all" else peers.split(",")
-    if unknown := set(asked) - set(LADDERS):
-        raise ConfigError(f"--peers: no peer {sorted(unknown)[0]!r}; there are {', '.join(LADDERS)}")
+    media = clips_by_kind((file for given in clips for file in list_media(given)), most, held_out)
+    ours = models_by_kind(filter(None, models.split(",")))
+    known = [name for kind in KINDS for name in PEERS[kind]]
+    asked = [] if peers in ("", "none") else known if peers == "all" else peers.split(",")
+    if unknown := set(asked) - set(known):
+        raise ConfigError(f"--peers: no peer {sorted(unknown)[0]!r}; there are {', '.join(known)}")
     theirs = {kind: [peer for peer in peers_of(kind) if peer in asked] for kind in KINDS}
-    missing = set(asked) - {peer for kind in KINDS for peer in peers_of(kind)}
+    missing = set(asked) - {peer for kind in KINDS for peer in theirs[kind]}
     if missing and not quiet:
         console.print(f"not on this machine, left out: {', '.join(sorted(missing))}", markup=False)
-    todo = plan([(clip, kind) for kind in KINDS for clip in found[kind]], ours, theirs)
+    todo = plan(media, ours, theirs)
     with file_progress(len(todo), quiet) as (advance, _):
         results = run(todo, out / "cache", jobs, advance) | {"models": models.split(",")}
     _write(out / "results.json", json.dumps(results, indent=1))
@@ -114,9 +102,10 @@ def evaluate(
         from fsqcodec.train.evaluation.report import build
 
         save_results(results, out / "plots")
-        _write(out / "report.html", build(results, [clip for kind in KINDS for clip in found[kind]]))
+        _write(out / "report.html", build(results, [clip for kind in KINDS for clip in media[kind]]))
     for failure in results["failures"]:
-        console.print(f"failed: {failure['clip']} {failure['codec']}@{failure['setting']:g}: {failure['error']}", markup=False)  # fmt: skip
+        codec = f"{failure['codec']}@{failure['setting']:g}"
+        console.print(f"failed: {failure['clip']} {codec}: {failure['error']}", markup=False)
     if not quiet:
         _show(results)
         console.print(f"wrote {out}/", markup=False)
@@ -147,16 +136,16 @@ def mix(
     from fsqcodec.train.data.manifest import list_media
     from fsqcodec.train.evaluation.noise_mix import mix as mixed
 
-    found = [file for place in clips for file in list_media(place)]
+    files = [file for given in clips for file in list_media(given)]
     others = list_media(behind) if behind else []
     out.mkdir(parents=True, exist_ok=True)
-    for number, clip in enumerate(found):
+    for number, clip in enumerate(files):
         samples, rate = mixed(clip, others, snr, number)
         with open_target(str(out / f"{clip.stem}.flac"), overwrite) as file:
             writer = AudioWriter(file, ".flac", AudioFacts(rate, 1))
             writer.write(samples)
             writer.close()
-    console.print(f"wrote {len(found)} clips to {out}/", markup=False)
+    console.print(f"wrote {len(files)} clips to {out}/", markup=False)
 
 
 @app.command()
@@ -169,7 +158,7 @@ def compare(
         float, typer.Option(min=0, help="Mean loss that is forgiven, in units of each measure.")
     ] = 0.0,
 ) -> None:
-    """Compare results clip by clip; exit code 1 when a measure got worse by more than chance and tolerance."""
+    """Compare results clip by clip; exit code 1 when a measure is worse by more than chance and tolerance."""
     from fsqcodec.errors import FSQCodecError
     from fsqcodec.train.evaluation.aggregate import compare as paired
     from fsqcodec.train.evaluation.runner import load_results
@@ -184,8 +173,14 @@ def compare(
     for row in rows:
         bad = row["worse"] and abs(row["difference"]) > tolerance
         worse |= bad
-        table.add_row(f"{row['codec']}@{row['setting']:g}", row["measure"], str(row["clips"]), f"{row['difference']:+.4f}",
-                      f"{row['low']:+.4f} … {row['high']:+.4f}", "[red]worse[/red]" if bad else "")  # fmt: skip
+        table.add_row(
+            f"{row['codec']}@{row['setting']:g}",
+            row["measure"],
+            str(row["clips"]),
+            f"{row['difference']:+.4f}",
+            f"{row['low']:+.4f} … {row['high']:+.4f}",
+            "[red]worse[/red]" if bad else "",
+        )
     Console(highlight=False).print(table)
     if worse:
         raise typer.Exit(1)
@@ -194,7 +189,7 @@ def compare(
 @app.command()
 def quantizers(
     source: Annotated[str, typer.Argument(help="Folder or glob of speech to train on.")],
-    judged: Annotated[str, typer.Argument(help="Folder or glob of other speech to judge by.")],
+    validation: Annotated[str, typer.Argument(help="Folder or glob of other speech to measure by.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of every one of the 16 trainings.")] = 400,
     out: Annotated[Path, typer.Option(help="Folder for quantizers.json, .md, .svg and .png.")] = Path(
         "quantizers"
@@ -207,21 +202,21 @@ def quantizers(
 
     fsqcodec eval quantizers '../shared/data/speech/train/fillets*' '../shared/data/speech/dev/*.flac'
     """
-    from fsqcodec.train.evaluation.plots import save
+    from fsqcodec.train.evaluation.plots import Line, save
     from fsqcodec.train.evaluation.quantizer_study import BITS, NAMES, study, to_markdown
 
     rows: list[dict[str, Any]] = []
     with file_progress(len(BITS) * len(NAMES), quiet) as (advance, _):
-        for row in study(source, judged, steps, lambda line: console.print(line, markup=False)):
+        for row in study(source, validation, steps, lambda line: console.print(line, markup=False)):
             rows.append(row)
             _write(out / "quantizers.json", json.dumps({"steps": steps, "rows": rows}, indent=1))
             advance()
     _write(out / "quantizers.md", to_markdown(rows))
-    curves = [
-        (name, *zip(*((row["bits"], row["loss"]) for row in rows if row["quantizer"] == name), strict=True))
-        for name in NAMES
-    ]
-    save(out / "quantizers", curves, "bits a latent frame", "loss, lower is better", log=False)
+    lines = []
+    for name in NAMES:
+        points = [row for row in rows if row["quantizer"] == name]
+        lines.append(Line(name, [row["bits"] for row in points], [row["loss"] for row in points]))
+    save(out / "quantizers", lines, "bits a latent frame", "loss, lower is better", log=False)
     if not quiet:
         console.print(f"wrote {out}/", markup=False)
 

@@ -25,7 +25,7 @@ def finetune(
     steps: Annotated[int, typer.Option(min=1, help="Steps of 8 crops of a second.")] = 1500,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 3e-4,
     held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of the files that is kept to judge by.")
+        float, typer.Option(min=0.01, max=0.9, help="Share of the files that is kept to validate with.")
     ] = 0.1,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; torch's choice when 0.")] = 0,
@@ -56,10 +56,19 @@ def finetune(
         raise typer.BadParameter(f"{out} must end in .safetensors", param_hint="--out")
     if out.exists() and not overwrite:
         raise ModelError(f"{out}: exists; --overwrite replaces it")
-    job = Finetune(
-        Settings(model, media, out, full, steps, lr=rate, share=held_out, seed=seed, threads=threads, keep_worse=keep_worse),
-        say,
-    )  # fmt: skip
+    settings = Settings(
+        model=model,
+        media=media,
+        out=out,
+        full=full,
+        steps=steps,
+        lr=rate,
+        share=held_out,
+        seed=seed,
+        threads=threads,
+        keep_worse=keep_worse,
+    )
+    job = Finetune(settings, say)
     with show_progress(job.trainer.main) as show:
         job.run(show)
     job.notify(f"wrote {out}")

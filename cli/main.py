@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -47,6 +48,23 @@ app.command("finetune")(finetune.finetune)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(bench.app, name="bench")
 app.add_typer(evaluate.app, name="eval")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from fsqcodec import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Inputs, Overwrite, console, open_target, plan, read_whole
+from .common import Inputs, Overwrite, console, fail, open_target, plan, read_whole
 
 
 def peel(
@@ -31,3 +31,5 @@ def peel(
         kept = truncate.peel(source, task.source, target, kbps)
     if kept.kbps > kbps:
         console.print(f"one layer alone takes {kept.kbps:.2f} kbit/s")
+    if kept.missing:
+        raise typer.Exit(fail(kept.missing))

@@ -1,8 +1,9 @@
 """`fsqcodec serve`: a talking room in the browser, over WebSockets, with the codec in the middle.
 
-A page sends 16-bit samples, mono, at the model's rate, 40 ms a message. The server encodes them to packets, loses some if
-asked to, decodes what is left and sends it to everybody else: one byte, the sender's number, and the samples. Browsers
-have no codec of ours, so both of its ends are here; what would cross a network is counted, and told when somebody leaves.
+A page sends 16-bit samples, mono, at the model's rate, 40 ms a message. The server encodes them to packets,
+loses some if asked to, decodes what is left and sends it to everybody else: one byte, the sender's number,
+and the samples. Browsers have no codec of ours, so both of its ends are here; what would cross a network is
+counted, and told when somebody leaves.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def serve(
 ) -> None:
     """Open a room for talking: a page that records, sends, receives and plays in the browser.
 
-    Browsers give the microphone to pages of this machine, or over https behind a proxy. `/?echo` lets you hear yourself.
+    Browsers give the microphone to pages of this machine, or over https behind a proxy. `/?echo` lets you
+    hear yourself.
 
     [bold]Example[/bold]
 
@@ -133,7 +135,8 @@ def application(codec: AudioCodec, loss: float = 0.0, most: int = 8) -> web.Appl
             await socket.send_bytes(await guest.heard.get())
 
     async def spread(guest: _Guest) -> None:
-        """Code what a guest says; apart from the reading, which must count what comes however slow this is."""
+        """Code what a guest says; apart from the reading, which must count what comes however slow this
+        is."""
         while True:
             data = await guest.said.get()
             heard = await asyncio.get_running_loop().run_in_executor(worker, through, guest, data)

@@ -105,7 +105,8 @@ def stream(
     lines = {
         "packets": f"{call.packets} of {frames * 1000 / codec.frame_rate:.0f} ms, "
         f"{call.bytes * 8 / 1000 / seconds:.2f} kbit/s with headers",
-        "latent frames": f"{count.decoded} decoded, {count.concealed} concealed; {count.dropped} packets dropped",
+        "latent frames": f"{count.decoded} decoded, {count.concealed} concealed; "
+        f"{count.dropped} packets dropped",
         "algorithmic delay": f"{sender.delay * 1000:.0f} ms (packet {1000 * step / rate:.0f}, "
         f"decoder {1000 * networks.lag / rate:.0f}), and {jitter_buffer} packets in the jitter buffer",
         "encoder": _percentiles(call.encoding),

@@ -9,6 +9,7 @@ Names are imported when they are first used, so that `import fsqcodec` does not 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .quantization.residual_fsq import ResidualFSQ
 
     Codec, Decoder, Encoder = AudioCodec, LiveDecoder, LiveEncoder
+    __version__: str
 
 _MODULES = {
     "AudioCodec": "fsqcodec.protocols",
@@ -64,6 +66,7 @@ __all__ = [
     "ResidualFSQ",
     "Video",
     "VisualCodec",
+    "__version__",
     "load",
     "load_audio",
     "load_visual",
@@ -71,7 +74,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    name = _FORMER_NAMES.get(name, name)
+    if name == "__version__":
+        return version("fsqcodec")
+    if name in _FORMER_NAMES:
+        from .deprecation import warn_of_former_name
+
+        warn_of_former_name(name, _FORMER_NAMES[name])
+        name = _FORMER_NAMES[name]
     if name not in _MODULES:
         raise AttributeError(f"module 'fsqcodec' has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

@@ -12,7 +12,8 @@ R = TypeVar("R")
 
 
 def former_keywords(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function take keyword arguments by their former names too, `former="present"`, with a `DeprecationWarning`."""
+    """Let a function take keyword arguments by their former names too, `former="present"`, with a
+    `DeprecationWarning`."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -28,5 +29,6 @@ def former_keywords(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def warn_of_former_name(former: str, present: str, stacklevel: int = 2) -> None:
-    """Emit the `DeprecationWarning` of a name that the next version will not know; `stacklevel` as in `warnings.warn`."""
+    """Emit the `DeprecationWarning` of a name that the next version will not know; `stacklevel` as in
+    `warnings.warn`."""
     warnings.warn(f"{former} is now called {present}", DeprecationWarning, stacklevel=stacklevel + 1)

@@ -1,1 +1,1 @@
-"""Training: what is trained on what (`config`, `data`), how (`task`, `trainer`), and how well it does (`evaluation`)."""
+"""Training: on what (`data`), of what (`task`), how (`trainer`), and how well it does (`evaluation`)."""

@@ -64,7 +64,8 @@ def build_trainer(config: RunConfig, notify: Notify = print) -> Trainer:
     if config.threads:
         torch.set_num_threads(config.threads)
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # else several processes without a GPU do not find each other
+        # Else several processes without a GPU do not find each other.
+        cpu=not torch.accelerator.is_available(),
         mixed_precision=config.mixed_precision,
         # Items are already sharded by number: every process takes its rows of each global batch.
         dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),

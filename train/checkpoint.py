@@ -44,9 +44,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     if "network" in state:
-        scales = {"scales": state.pop("scales")}
-        state = {"model": state.pop("network"), "optimizers": [state.pop("optimizer")], "beside": {},
-                 "ema": None, "task": scales, "skipped": 0, **state}  # fmt: skip
+        state = {
+            "model": state["network"],
+            "auxiliary": {},
+            "optimizers": [state["optimizer"]],
+            "ema": None,
+            "task": {"scales": state["scales"]},
+            "step": state["step"],
+            "skipped": 0,
+            "seconds": state["seconds"],
+        }
     if "optimizers" not in state:
         raise ConfigError(
             f"{path}: of an older version, which moved all weights by one optimizer; "

@@ -62,7 +62,7 @@ def split(files: list[Path], share: float) -> tuple[list[Path], list[Path]]:
     """
     if len(files) < 2:
         raise ConfigError(
-            "fine-tuning holds one file out to judge by: give at least two files (cut a long one)"
+            "fine-tuning holds one file out to validate with: give at least two files (cut a long one)"
         )
     ordered = sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())
     held = max(1, round(share * len(files)))
@@ -77,7 +77,7 @@ class Finetune:
         self.base = audio_weights(settings.model)
         if self.base.tables is None:
             raise ModelError(f"{settings.model}: has no frequency tables; take a finished model")
-        files = sorted({file for place in settings.media for file in list_media(place)})
+        files = sorted({file for given in settings.media for file in list_media(given)})
         self.files, self.held = split(files, settings.share)
         self.folder = settings.out.with_suffix(".run")
         self.trainer = build_trainer(self._config(), notify)
@@ -92,7 +92,7 @@ class Finetune:
         )
 
     def _loss(self) -> LossConfig:
-        """A full tuning shares bits out as the run that made the model did; a decoder does better with the defaults."""
+        """A full tuning shares bits out as the model's own run did; decoders do better with the defaults."""
         if not self.settings.full:
             return LossConfig().settled()
         metadata = read_metadata(find_model(self.settings.model))
@@ -126,9 +126,8 @@ class Finetune:
         prior: Any = restored_prior(self.base.model, self.base) if self.base.prior else None
         validator = AudioValidator(self._pieces(), self.base.model.config, prior)
         before = self._score(validator, self.base.model)
-        self.notify(
-            f"before: {_line(before)}  ({len(self.held)} of {len(self.held) + len(self.files)} files held out)"
-        )
+        files = len(self.held) + len(self.files)
+        self.notify(f"before: {_line(before)}  ({len(self.held)} of {files} files held out)")
         _finish(self.trainer, progress)
         model: AudioModel = self.trainer.averaged
         validator.prior = self.trainer.task.auxiliary.get("prior", prior)
@@ -136,8 +135,8 @@ class Finetune:
         self.notify(f"after:  {_line(after)}")
         if after["mel"] > before["mel"] and not self.settings.keep_worse:
             raise ModelError(
-                f"{self.settings.out}: not written, the held-out files got worse "
-                f"(mel distance {before['mel']:.4f} to {after['mel']:.4f}); more data or fewer steps may help, "
+                f"{self.settings.out}: not written, the held-out files got worse (mel distance "
+                f"{before['mel']:.4f} to {after['mel']:.4f}); more data or fewer steps may help, "
                 "--keep-worse writes it all the same"
             )
         self._save(model, before, after, progress)

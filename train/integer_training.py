@@ -1,7 +1,8 @@
 """Float networks that turn into integer ones: the training side of `fsqcodec.entropy.integer`.
 
-Until `quantize` is called they are ordinary networks with activations clipped to [0, 1]; from then on every weight
-is a multiple of a power of two and every activation of 1/128, with straight-through gradients (Jacob et al. 2018).
+Until `quantize` is called they are ordinary networks with activations clipped to [0, 1]; from then on every
+weight is a multiple of a power of two and every activation of 1/128, with straight-through gradients (Jacob
+et al. 2018).
 """
 
 from __future__ import annotations

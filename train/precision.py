@@ -30,7 +30,7 @@ def settle_precision(asked: str) -> str:
 
 def _machine_has_bfloat16() -> bool:
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if torch.accelerator.is_available():
         return True
     return has_bfloat16()

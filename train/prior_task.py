@@ -1,4 +1,5 @@
-"""Fitting the learned prior to the tokens of a finished model for sound: floats first, then quantization in the loop.
+"""Fitting the learned prior to the tokens of a finished model for sound: floats first, then quantization in
+the loop.
 
 The run's `model.safetensors` is the codec with its prior in integers, ready to ship.
 """
@@ -99,7 +100,7 @@ class PriorTask(Task):
         network = copy.deepcopy(model)
         if not network.scales:
             network.quantize()
-        prior = Prior(network.export(), self.quantizer, STAGES_PER_LAYER, seal=True)
+        prior = Prior(network.export(), self.quantizer, STAGES_PER_LAYER, finalise=True)
         metadata = read_metadata(find_model(self.config.prior_of))
         metadata["prior"] = provenance
         if self.clips and last:
@@ -110,7 +111,7 @@ class PriorTask(Task):
         self.notify(f"wrote {path}")
 
     def saved(self, prior: Prior) -> dict[str, float]:
-        """Share of the fixed-length bits saved on the validation clips: at the full rate, its half and its quarter."""
+        """Share of the fixed-length bits saved on the validation clips, at full, half and quarter rate."""
         stages, frames = self.quantizer.stages, self.config.frames
         spent, count = np.zeros(stages), 0
         for file in self.clips:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 def code_lengths(logits: Tensor, digits: Tensor) -> Tensor:
     """Bits of digits int64 (...) under logits float32 (..., L): float32 (...)."""
-    nats: Tensor = _CrossEntropy.apply(logits, digits)  # type: ignore[no-untyped-call]
+    nats: Tensor = _CrossEntropy.apply(logits, digits)
     return nats / math.log(2)
 
 

@@ -1,4 +1,5 @@
-"""What a kind of model brings to the `Trainer`: its networks, data and losses, and the file that comes of them.
+"""What a kind of model brings to the `Trainer`: its networks, data and losses, and the file that comes of
+them.
 
 A new kind is a folder with a `Task`, its configuration, and one line in `build`.
 """
@@ -18,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 Notify = Callable[[str], None]
 """Takes lines of text for people."""
 Weigh = Callable[[tuple[float, float]], Tensor]
-"""Value now, float32 (), of the weight of a term that changes over the run; takes the first and the last value."""
+"""Value now, float32 (), of a weight that changes over the run; takes its first and its last value."""
 Batch = dict[str, Tensor]
 """Tensors by name, items first."""
 
@@ -36,8 +37,8 @@ class Validator(Protocol):
 class Task(Protocol):
     """What is trained on what; the `Trainer` does the rest.
 
-    Networks are the bare ones. `loss` gets them wrapped, for several processes and for mixed precision. Methods with a
-    body here are for the tasks that need another.
+    Networks are the bare ones. `loss` gets them wrapped, for several processes and for mixed precision.
+    Methods with a body here are for the tasks that need another.
     """
 
     model: nn.Module
@@ -70,7 +71,7 @@ class Task(Protocol):
         return None
 
     def capturable(self, progress: float) -> bool:
-        """Whether every step from now on does the same with tensors of the same shapes, as a CUDA graph can replay."""
+        """Whether all steps from now on do the same with tensors of the same shapes, as a CUDA graph does."""
         return False
 
     def loss(

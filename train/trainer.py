@@ -1,7 +1,8 @@
-"""The training loop, distributed by Accelerate: plain, `torchrun`, `accelerate launch`, CPU or GPU, one process or many.
+"""The training loop, distributed by Accelerate: plain, `torchrun`, `accelerate launch`, CPU or GPU, one
+process or many.
 
-A run is a folder: `last.pt` (everything that a resume needs), `model.safetensors` (the averaged weights, a model that
-`fsqcodec --model` takes), the auxiliary networks, `log.csv` and TensorBoard files.
+A run is a folder: `last.pt` (everything that a resume needs), `model.safetensors` (the averaged weights, a
+model that `fsqcodec --model` takes), the auxiliary networks, `log.csv` and TensorBoard files.
 """
 
 from __future__ import annotations
@@ -257,7 +258,7 @@ class Trainer:
         self.model.train()
 
     def _any(self, asked: bool) -> bool:
-        """Whether one process was asked to stop: then all do, after the same step, or the others would wait for it."""
+        """Whether one process was asked to stop: then all do, after the same step, or would wait for it."""
         count: Tensor = self.accelerator.reduce(
             torch.tensor(float(asked), device=self.accelerator.device), "sum"
         )
@@ -276,8 +277,8 @@ class Trainer:
 class _StopSignal:
     """Turns SIGTERM and the first Ctrl-C into a request to save and stop.
 
-    SIGTERM may come twice, from a scheduler that stops all processes and from a launcher that passes it on; only a
-    second Ctrl-C means that nobody wants to wait.
+    SIGTERM may come twice, from a scheduler that stops all processes and from a launcher that passes it on;
+    only a second Ctrl-C means that nobody wants to wait.
     """
 
     def __init__(self) -> None:

@@ -13,8 +13,8 @@ from torch import nn
 def load_fitting(model: nn.Module, pretrained: nn.Module) -> None:
     """Copy the pretrained weights that have the same name and shape in `model`.
 
-    Blocks that `pretrained` lacks begin by passing on what they get, so that a network grown deeper says at first
-    what the pretrained one says (Net2Net, Chen et al. 2016).
+    Blocks that `pretrained` lacks begin by passing on what they get, so that a network grown deeper says at
+    first what the pretrained one says (Net2Net, Chen et al. 2016).
     """
     own = model.state_dict()
     fitting = {

@@ -1,9 +1,10 @@
 """A search for better tokens than the encoder gives at once: its latents are refined through the decoder.
 
-A small encoder sees every sound once and cannot know what the decoder will make of its rounding. Where there is time, stochastic
-Gumbel annealing (Yang, Bamler and Mandt 2020, "Improving inference for neural image compression", section 3.2) asks
-the decoder: each latent is drawn at random from the two cells beside it, ever more surely the nearer one, and gradients of what the
-ear notices (`fsqcodec.losses`) plus λ times the bits of the prior move it. Files decode as all others do.
+A small encoder sees every sound once and cannot know what the decoder will make of its rounding. Where there
+is time, stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, "Improving inference for neural image
+compression", section 3.2) asks the decoder: each latent is drawn at random from the two cells beside it, ever
+more surely the nearer one, and gradients of what the ear notices (`fsqcodec.losses`) plus λ times the bits of
+the prior move it. Files decode as all others do.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _WEIGHTS = {
     "harmonics": 2.0,
     "rumble": 100.0,
 }
-"""Those of the training of `speech-24k`, but for more weight where the search would take a little from one measure to please the others."""
+"""Those of the training of `speech-24k`, but for more weight where the search would take a little from one
+measure to please the others."""
 _STEP = 0.025
 """Cells that a latent moves at most in a step."""
 _HOT, _COLD = 0.5, 0.1
@@ -58,14 +60,15 @@ class Search:
         self.rate = model.config.sample_rate
         quantizer = model.quantizer
         slots = torch.arange(quantizer.passes * quantizer.groups) < kept[:, None]
-        passes = slots.unflatten(1, (quantizer.passes, -1)).sum(1)
-        self.cells = quantizer.levels ** passes.repeat_interleave(len(quantizer.group_levels), 1)
+        passes = torch.unflatten(slots, 1, (quantizer.passes, -1)).sum(1)
+        self.cells: Tensor = quantizer.levels ** passes.repeat_interleave(len(quantizer.group_levels), 1)
         """Of each channel's range, (T, D); 1 where no stage is written."""
         self._written = (torch.arange(self.stages) < kept[:, None])[None, ..., None]
         self._terms = ReconstructionLoss(self.rate)
         self._draws = draws
         self._fast = has_bfloat16()
-        """Whether the decoder computes as in training while it is asked for gradients: a fifth of the time less, and as good."""
+        """Whether the decoder computes as in training while it is asked for gradients: a fifth of the time
+        less, and as good."""
 
     def positions(self, latents: Tensor) -> Tensor:
         """Latents (T, D) counted in cells: whole numbers at the centres, from 0."""
@@ -105,7 +108,7 @@ class Search:
                     decoded = self._decode(self._values(drawn), history.copy())
                 heard = self._heard(decoded, target)
                 optimizer.zero_grad()
-                (heard + weight * self._pressure(wanted)).backward()  # type: ignore[no-untyped-call]
+                (heard + weight * self._pressure(wanted)).backward()
                 optimizer.step()
             found = wanted.detach()
         return min((positions, found), key=lambda each: self._cost(each, target, history, weight))
@@ -117,7 +120,8 @@ class Search:
         return (positions + 0.5) * (2 / self.cells) - 1
 
     def _decode(self, values: Tensor, history: History) -> Tensor:
-        return self.model.decoder(values[None], self.kept[None], history)
+        samples: Tensor = self.model.decoder(values[None], self.kept[None], history)
+        return samples
 
     def _draw(self, positions: Tensor, temperature: float) -> Tensor:
         """Mixtures of the two nearest cells, a random one of them nearly alone when it is cold."""

@@ -193,8 +193,8 @@ class AudioBitstream:
             missing = header.stages - packet.tokens.shape[1]
             parts[packet.stream].append(np.pad(packet.tokens.astype(self.dtype).T, ((0, missing), (0, 0))))
             counts[packet.stream].append(packet.kept())
-        if not all(parts) and any(parts):
-            raise reader.error(len(data), "a stream is missing")
+        if reader.missing:
+            raise BitstreamError(f"{name}: {reader.missing}; get the whole file")
         tokens, kept = np.zeros((header.channels, header.stages, 0), self.dtype), None
         if any(parts):
             tokens = np.stack([np.concatenate(rows, axis=1) for rows in parts])

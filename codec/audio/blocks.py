@@ -26,12 +26,13 @@ def from_spectrum(real: Tensor, imag: Tensor, size: int) -> Tensor:
         share = torch.full((bins,), 2.0 / size)
         share[:: size // 2] /= 2
         return (real * share) @ cosine[:bins] - (imag * share) @ sine[:bins]
-    return torch.fft.irfft(torch.complex(real, imag), n=size)
+    frames: Tensor = torch.fft.irfft(torch.complex(real, imag), n=size)
+    return frames
 
 
 def _waves(size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (size // 2 + 1, size). As products with them onnxruntime transforms sizes that are no powers of two
-    several times as fast as by its own operator."""
+    """Cosines and sines (size // 2 + 1, size). As products with them onnxruntime transforms sizes that are no
+    powers of two several times as fast as by its own operator."""
     turns = torch.arange(size // 2 + 1)[:, None] * torch.arange(size) % size
     angles = turns.double() * (2 * torch.pi / size)
     return angles.cos().float(), angles.sin().float()
@@ -55,7 +56,7 @@ class Analysis(nn.Module):
     def forward(self, x: Tensor, history: History | None = None) -> Tensor:
         """Spectral features of whole hops of samples."""
         past = len(self.window) - self.hop
-        hops = extend(self, x.float(), past, history).unflatten(1, (-1, self.hop))
+        hops = torch.unflatten(extend(self, x.float(), past, history), 1, (-1, self.hop))
         count = hops.shape[1] - past // self.hop
         frames = torch.cat([hops[:, i : i + count] for i in range(past // self.hop + 1)], dim=-1)
         real, imag = to_spectrum(frames * self.window)
@@ -91,7 +92,8 @@ class Synthesis(nn.Module):
         scale = magnitude(log_magnitude)
         frames = from_spectrum(scale * real, scale * imag, len(self.window))
         overlaps = len(self.window) // self.hop
-        pieces = extend(self, frames * self.window, overlaps - 1, history).unflatten(-1, (overlaps, self.hop))
+        joined = extend(self, frames * self.window, overlaps - 1, history)
+        pieces = torch.unflatten(joined, -1, (overlaps, self.hop))
         count = x.shape[1]
         # Hop t of the output is piece 0 of frame t, piece 1 of frame t-1, …
         out = sum(pieces[:, overlaps - 1 - i : overlaps - 1 - i + count, i] for i in range(overlaps))
@@ -118,7 +120,8 @@ class CausalDepthwise(nn.Module):
             for i, tap in enumerate(self.conv.weight[:, 0, :, 0].unbind(-1)):
                 y = y + padded[:, i : i + x.shape[1]] * tap
             return y + self.conv.get_parameter("bias")
-        return self.conv(padded.transpose(1, 2).unsqueeze(-1)).squeeze(-1).transpose(1, 2)
+        convolved: Tensor = self.conv(padded.transpose(1, 2).unsqueeze(-1))
+        return convolved.squeeze(-1).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -134,8 +137,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, history: History | None = None) -> Tensor:
         """(B, T, C) → (B, T, C)."""
-        y = self.norm(self.depthwise(x, history))
-        return x + self.gain * self.narrow(F.gelu(self.widen(y)))
+        y: Tensor = self.narrow(F.gelu(self.widen(self.norm(self.depthwise(x, history)))))
+        return x + self.gain * y
 
 
 class Blocks(nn.ModuleList):

@@ -97,7 +97,8 @@ class StreamEncoder:
         return self._emit([self._encode(part) for part in rest.reshape(blocks, self._size)], missing)
 
     def _encode(self, samples: NDArray[np.float32]) -> NDArray[np.int64]:
-        return self._networks.encode(samples[None], self._history)[0]
+        tokens: NDArray[np.int64] = self._networks.encode(samples[None], self._history)[0]
+        return tokens
 
     def _emit(self, tokens: list[NDArray[np.int64]], frames: int) -> NDArray[np.int64]:
         self._emitted += frames

@@ -1,10 +1,11 @@
-"""What fills the spectrum where the decoder cannot follow the waveform: harmonics of the voice below, and noise.
+"""What fills the spectrum where the decoder cannot follow the waveform: harmonics and noise.
 
-At a few kilobits a second only the lowest kilohertz are followed. A network that must say what lies above gives every frame
-the same phases there, and frames that repeat with every hop are a buzz at the hop rate under every voice. Measures of
-quality do not hear it, ears do. So what is above is shaped from an excitation, as in speech coders before neural ones:
-rectified low bands have harmonics of the same pitch (Makhoul and Berouti 1979, "High-frequency regeneration in speech
-coding systems"), and what is not voiced is noise (Griffin and Lim 1988, "Multiband excitation vocoder").
+At a few kilobits a second only the lowest kilohertz are followed. A network that must say what lies above
+gives every frame the same phases there, and frames that repeat with every hop are a buzz at the hop rate
+under every voice. Measures of quality do not hear it, ears do. So what is above is shaped from an excitation,
+as in speech coders before neural ones: rectified low bands have harmonics of the same pitch (Makhoul and
+Berouti 1979, "High-frequency regeneration in speech coding systems"), and what is not voiced is noise
+(Griffin and Lim 1988, "Multiband excitation vocoder").
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from .blocks import from_spectrum, magnitude, to_spectrum
 _ROWS = 127
 """Of the table of phases, one for each latent frame; a prime."""
 _SOURCES = ((160.0, 500.0), (500.0, 1000.0))
-"""Middles of the slopes, in Hz, of the bands that are rectified, each by itself: one strong harmonic alone would hide the
-others'. Nothing below 60 Hz: what never crosses zero has no harmonics but rounding."""
+"""Middles of the slopes, in Hz, of the bands that are rectified, each by itself: one strong harmonic alone
+would hide the others'. Nothing below 60 Hz: what never crosses zero has no harmonics but rounding."""
 _SLOPE = 200.0
 """Hz over which a band fades."""
 _REACH = 333.0
@@ -30,11 +31,12 @@ _FLOOR = 1e-12
 class Excitation(nn.Module):
     """Fills predicted spectra: (B, T·stride, 3·bins) → the same shape.
 
-    A predicted bin is multiplied by u + √(1 - u²)·(√v·h + √(1 - v)·n): h are harmonics, n noise, both of mean power 1 in
-    every part of the spectrum; u says whether the prediction itself is the waveform, v how voiced it is. Both
-    shares are learned; above `limit` u is 0. h is the spectrum of |w·x| = w·|x| for the frame's own windowed low bands
-    w·x, so neighbouring frames agree on it without any further delay. n has phases from a table, whose row the latent
-    frame draws by its own quantized values. There is no state: whole files, live packets and parts of files sound alike.
+    A predicted bin is multiplied by u + √(1 - u²)·(√v·h + √(1 - v)·n): h are harmonics, n noise, both of mean
+    power 1 in every part of the spectrum; u says whether the prediction itself is the waveform, v how voiced
+    it is. Both shares are learned; above `limit` u is 0. h is the spectrum of |w·x| = w·|x| for the frame's
+    own windowed low bands w·x, so neighbouring frames agree on it without any further delay. n has phases
+    from a table, whose row the latent frame draws by its own quantized values. There is no state: whole
+    files, live packets and parts of files sound alike.
 
     Args:
         limit: Hz above which no waveform is followed.
@@ -102,7 +104,8 @@ class Excitation(nn.Module):
         low_real, low_imag = (part[..., None, : self.bands.shape[1]] * self.bands for part in (real, imag))
         rectified = from_spectrum(low_real, low_imag, self.window).abs()
         x, y = to_spectrum(rectified - rectified.mean(-1, keepdim=True))
-        # Time counts from the middle of the frame, where a network puts its pulse: that is then no shift around the window.
+        # Time counts from the middle of the frame, where a network puts its pulse: that is then no shift
+        # around the window.
         x, y = self._levelled(x * self.middle, y * self.middle)
         return self._levelled(x.sum(-2), y.sum(-2))
 

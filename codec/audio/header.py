@@ -99,6 +99,10 @@ class AudioHeader:
         """Whether streams that end with these frames are all that the header tells of."""
         return self.seconds is not None and all(self.span(end) >= self.seconds for end in ends)
 
+    def shortfall(self, ends: Sequence[int]) -> float:
+        """Seconds that are missing where the streams end with these frames; 0 where the length was not known."""
+        return 0.0 if self.seconds is None else max(0.0, self.seconds - min(map(self.span, ends)))
+
     def scalable(self, stream: int) -> bool:
         """Layers of any stream may be dropped."""
         return True

@@ -6,6 +6,7 @@ are finished by the next frames: 20 + 20 = 40 ms with the defaults. Nothing else
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -45,11 +46,11 @@ class AudioConfig:
     stages: int = 24
     """Stages beyond `groups` refine the first groups once more."""
     excitation: float = 0.0
-    """Hz above which the decoder shapes an excitation (`Excitation`) and follows no waveform; none when 0. Tokens do not
-    depend on it."""
+    """Hz above which the decoder shapes an excitation (`Excitation`) and follows no waveform; none when 0.
+    Tokens do not depend on it."""
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> AudioConfig:
+    def from_dict(cls, values: Mapping[str, object]) -> AudioConfig:
         """Config from JSON or YAML values.
 
         Raises:
@@ -64,7 +65,7 @@ class AudioConfig:
             raise ValueError(f"window {config.window} must be three hops of {config.hop}")
         return config
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON-ready values; inverse of `from_dict`."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
@@ -105,7 +106,8 @@ class Encoder(nn.Module):
         """Latents of whole latent frames of samples."""
         y = self.fine(self.norm(self.project(self.analysis(x, history))), history)
         y = self.down(self.down_norm(rearrange(y, "b (t s) c -> b t (s c)", s=self.stride)))
-        return self.out(self.out_norm(self.coarse(y, history)))
+        latents: Tensor = self.out(self.out_norm(self.coarse(y, history)))
+        return latents
 
 
 class Decoder(nn.Module):
@@ -140,7 +142,10 @@ class Decoder(nn.Module):
         y = rearrange(self.up(self.up_norm(y)), "b t (s c) -> b (t s) c", s=self.stride)
         features = self.out_norm(self.fine(y, history))
         y = self.out(features).float()
-        return self.synthesis(self.excitation(y, features, values) if self.excitation else y, history)
+        if self.excitation:
+            y = self.excitation(y, features, values)
+        samples: Tensor = self.synthesis(y, history)
+        return samples
 
 
 class AudioModel(nn.Module):
@@ -191,8 +196,9 @@ class AudioModel(nn.Module):
             lengths: samples of each clip int64 (B,), N for all when None; the rest is ignored.
 
         Returns:
-            tokens int64 (B, T, stages), 0 where the mask is False; the values float32 (B, T, D) that they stand for, with
-            gradients to x through the straight-through estimator; and the mask bool (B, T) of each clip's frames.
+            tokens int64 (B, T, stages), 0 where the mask is False; the values float32 (B, T, D) that they
+            stand for, with gradients to x through the straight-through estimator; and the mask bool (B, T) of
+            each clip's frames.
         """
         frame, lag = self.config.frame, self.config.lag
         if lengths is None:
@@ -206,10 +212,12 @@ class AudioModel(nn.Module):
         return tokens * mask[..., None], values, mask
 
     def decode(self, latents: Tensor, mask: Tensor | None = None, stages: Tensor | None = None) -> Tensor:
-        """Samples float32 (B, T·frame - lag) of a batch, aligned with the originals; silence where the mask is False.
+        """Samples float32 (B, T·frame - lag) of a batch, aligned with the originals; silence where the mask
+        is False.
 
         Args:
-            latents: tokens int64 (B, T, n), a prefix of the stages, or values float32 (B, T, D) of all stages.
+            latents: tokens int64 (B, T, n), a prefix of the stages, or values float32 (B, T, D) of all
+                stages.
             mask: bool (B, T), frames of each clip; all when None.
             stages: int64 (B,), how many of the stages to decode from; all that there are when None.
 
@@ -221,7 +229,7 @@ class AudioModel(nn.Module):
         if not latents.is_floating_point():
             count = count.clamp(max=latents.shape[-1]) if stages is None else stages
             values = self.quantizer.decode(latents, count)
-        y = self.decoder(values, count[:, None])
+        y: Tensor = self.decoder(values, count[:, None])
         if mask is not None:
             y = y * mask.repeat_interleave(self.config.frame, 1)
         return y[:, self.config.lag :]

@@ -1,4 +1,4 @@
-"""The networks of a codec for sound as its users see them: arrays in and out, with the state of streams beside.
+"""The networks of a codec for sound as its users see them: arrays in and out, and the state of streams.
 
 What runs them (torch, onnxruntime) is behind this; tokens and samples are NumPy's.
 """
@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..nn.stream_state import History
 from .model import AudioModel
@@ -40,12 +41,13 @@ class AudioNetworks(Protocol):
     def decode(
         self, tokens: NDArray[np.int64], stages: NDArray[np.int64], state: History
     ) -> NDArray[np.float32]:
-        """Samples (streams, T·frame) of tokens (streams, T, stages), of which `stages` (streams, T) count; the state goes on."""
+        """Samples (streams, T·frame) of tokens (streams, T, stages), of which `stages` (streams, T) count;
+        the state goes on."""
 
-    def state_dict(self, encoding: bool, state: History) -> dict[str, torch.Tensor]:
+    def state_dict(self, encoding: bool, state: History) -> dict[str, Tensor]:
         """A state by the names of layers, of the encoder or of the decoder: what may be copied and kept."""
 
-    def load_state_dict(self, encoding: bool, state: dict[str, torch.Tensor]) -> History:
+    def load_state_dict(self, encoding: bool, state: dict[str, Tensor]) -> History:
         """The state that `state_dict` gave."""
 
 
@@ -64,7 +66,7 @@ class TorchNetworks:
     @torch.inference_mode()
     def encode(self, samples: NDArray[np.float32], state: History) -> NDArray[np.int64]:
         """See `AudioNetworks.encode`."""
-        latents = self._model.encoder(torch.from_numpy(samples), state)
+        latents = self._encoder(torch.from_numpy(samples), state)
         tokens: NDArray[np.int64] = self._model.quantizer.encode(latents).numpy()
         return tokens
 
@@ -75,16 +77,23 @@ class TorchNetworks:
         """See `AudioNetworks.decode`."""
         counts = torch.from_numpy(stages)
         values = self._model.quantizer.decode(torch.from_numpy(tokens).flatten(0, 1), counts.flatten())
-        found: NDArray[np.float32] = self._model.decoder(
-            values.unflatten(0, counts.shape), counts, state
-        ).numpy()
-        return found
+        values = torch.unflatten(values, 0, counts.shape)
+        samples: NDArray[np.float32] = self._decoder(values, counts, state).numpy()
+        return samples
 
-    def state_dict(self, encoding: bool, state: History) -> dict[str, torch.Tensor]:
+    def _encoder(self, samples: Tensor, state: History) -> Tensor:
+        latents: Tensor = self._model.encoder(samples, state)
+        return latents
+
+    def _decoder(self, values: Tensor, stages: Tensor, state: History) -> Tensor:
+        samples: Tensor = self._model.decoder(values, stages, state)
+        return samples
+
+    def state_dict(self, encoding: bool, state: History) -> dict[str, Tensor]:
         """See `AudioNetworks.state_dict`."""
         return state.state(self._model.encoder if encoding else self._model.decoder)
 
-    def load_state_dict(self, encoding: bool, state: dict[str, torch.Tensor]) -> History:
+    def load_state_dict(self, encoding: bool, state: dict[str, Tensor]) -> History:
         """See `AudioNetworks.load_state_dict`."""
         history = History()
         history.set_state(self._model.encoder if encoding else self._model.decoder, state)

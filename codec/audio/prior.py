@@ -1,8 +1,9 @@
 """The learned prior of token streams, in integers: what the range coder is told to expect.
 
-The network is that of `fsqcodec.train.prior`, exported: weights are int8, embeddings int16, activations 0 … 127.
-Two implementations give the same integers: `Prior.frequencies` sees all tokens at once, as matrix products
-(`fsqcodec.entropy.integer`); `fsqcodec.entropy.kernels.run` goes digit by digit in plain integer loops, as decoding must.
+The network is that of `fsqcodec.train.prior`, exported: weights are int8, embeddings int16, activations 0 …
+127. Two implementations give the same integers: `Prior.frequencies` sees all tokens at once, as matrix
+products (`fsqcodec.entropy.integer`); `fsqcodec.entropy.kernels.decode` goes digit by digit in plain integer
+loops, as decoding must.
 
 Context of a digit: earlier frames of its packet, earlier stages of its frame, earlier channels of its stage,
 never a less important layer. So packets decode by themselves, and trailing layers can be dropped.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,8 +22,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from ..entropy import integer, range_coder
-from ..entropy.kernels import run
+from ..entropy.kernels import PriorTensors, decode
+from ..entropy.learned import ANSWER, LearnedPrior, Tensors, TensorSpec
 from ..errors import BitstreamError, ModelError
+from ..quantization import digits as mixed_radix
 from ..quantization.residual_fsq import ResidualFSQ
 
 TAPS = 4
@@ -30,15 +34,28 @@ REACH = 2 * TAPS
 """Earlier frames that say anything about a digit."""
 SCALES = ("embed", "near", "far", "context", "history", "out", "siblings")
 """Tensors with a scale: the real number is the integer over 2^scale."""
-TYPES = {
-    "embed": np.int16, "embed_bias": np.int32, "near": np.int8, "near_bias": np.int32, "far": np.int8,
-    "far_bias": np.int32, "context": np.int8, "history": np.int16, "hidden_bias": np.int32, "out": np.int8,
-    "out_bias": np.int32, "siblings": np.int16, "scales": np.int32, "weights": np.int32, "blocks": np.int32, "answer": np.uint8,
-}  # fmt: skip
-_ANSWER_FRAMES = 6
+TYPES: dict[str, type[np.integer]] = {
+    "embed": np.int16,
+    "embed_bias": np.int32,
+    "near": np.int8,
+    "near_bias": np.int32,
+    "far": np.int8,
+    "far_bias": np.int32,
+    "context": np.int8,
+    "history": np.int16,
+    "hidden_bias": np.int32,
+    "out": np.int8,
+    "out_bias": np.int32,
+    "siblings": np.int16,
+    "scales": np.int32,
+    "weights": np.int32,
+    "blocks": np.int32,
+    ANSWER: np.uint8,
+}
+_PROBE_FRAMES = 6
 
 
-class Prior:
+class Prior(LearnedPrior):
     """Codes the digits of tokens with an exact network.
 
     Args:
@@ -46,57 +63,98 @@ class Prior:
         quantizer: whose tokens are coded.
         stages_per_layer: stages of a layer of the bitstream.
         carrier: float type of the matrix products; the integers are the same.
-        seal: compute the known answer, for tensors that were just made.
+        finalise: compute the known answer, for tensors that were just made.
 
     Raises:
         ModelError: tensors are missing, could overflow, or do not give the known answer.
     """
 
     def __init__(
-        self, tensors: dict[str, NDArray[np.integer]], quantizer: ResidualFSQ, stages_per_layer: int,
-        carrier: torch.dtype = torch.float32, seal: bool = False,
-    ) -> None:  # fmt: skip
-        if seal:
-            tensors = {**tensors, "answer": np.zeros(32, np.uint8)}
-        if {name: array.dtype for name, array in tensors.items()} != {
-            k: np.dtype(v) for k, v in TYPES.items()
-        }:
-            raise ModelError("prior: tensors are missing or of another type")
-        self.tensors, self.carrier = tensors, carrier
+        self,
+        tensors: Tensors,
+        quantizer: ResidualFSQ,
+        stages_per_layer: int,
+        carrier: torch.dtype = torch.float32,
+        finalise: bool = False,
+    ) -> None:
         self.levels = np.array(quantizer.group_levels)
-        self.radix = np.cumprod([1, *self.levels[:-1]])
+        self.radix = np.array(mixed_radix.radix_of(quantizer.group_levels))
         self.stages, self.stages_per_layer = quantizer.stages, stages_per_layer
         self.layers = -(-self.stages // stages_per_layer)
-        self.width = len(tensors["embed_bias"])
         self.depth = int(self.levels.max())
         self.choices = len(self.levels) * self.depth
-        self._check_shapes()
-        self.scale = dict(zip(SCALES, tensors["scales"].tolist(), strict=True))
-        check_bounds(tensors, self.depth)
-        self._float = {k: torch.from_numpy(v.astype(np.float64)).to(carrier) for k, v in tensors.items()}
+        super().__init__(tensors, carrier, finalise)
+        self._loops = tuple(self.tensors[name] for name in PriorTensors._fields)
         self._possible = torch.arange(self.depth) < torch.from_numpy(self.levels)[:, None]
-        answer = known_answer(self)
-        if seal:
-            tensors["answer"] = np.frombuffer(answer, np.uint8)
-        if answer != tensors["answer"].tobytes():
-            raise ModelError("prior: does not give its known answer; the model file is damaged or altered")
-        self.hash = answer[:4]
 
-    def _check_shapes(self) -> None:
-        width, stages, choices = self.width, self.stages, self.choices
-        shapes = {
-            "embed": (stages * choices, width), "near": (TAPS, width, width), "near_bias": (width,),
-            "far": (2, width, width), "far_bias": (width,), "context": (width, width),
-            "history": (stages, choices, width), "hidden_bias": (stages, width), "out": (stages, width, choices),
-            "out_bias": (stages, choices), "siblings": (stages, choices, choices), "scales": (len(SCALES),),
-            "weights": (integer.WEIGHT_TABLE_SIZE,), "blocks": (self.layers + 1,),
-        }  # fmt: skip
-        for name, shape in shapes.items():
-            if self.tensors[name].shape != shape:
-                raise ModelError(f"prior: {name} is {self.tensors[name].shape} where {shape} is needed")
+    @cached_property
+    def scale(self) -> dict[str, int]:
+        """Binary digits behind the point, by name of tensor."""
+        return dict(zip(SCALES, self.tensors["scales"].tolist(), strict=True))
+
+    def _specs(self) -> dict[str, TensorSpec]:
+        width = self.tensors["embed_bias"].size if "embed_bias" in self.tensors else 0
+        stages, choices = self.stages, self.choices
+        shapes: dict[str, tuple[int, ...]] = {
+            "embed": (stages * choices, width),
+            "embed_bias": (width,),
+            "near": (TAPS, width, width),
+            "near_bias": (width,),
+            "far": (2, width, width),
+            "far_bias": (width,),
+            "context": (width, width),
+            "history": (stages, choices, width),
+            "hidden_bias": (stages, width),
+            "out": (stages, width, choices),
+            "out_bias": (stages, choices),
+            "siblings": (stages, choices, choices),
+            "scales": (len(SCALES),),
+            "weights": (integer.WEIGHT_TABLE_SIZE,),
+            "blocks": (self.layers + 1,),
+            ANSWER: (32,),
+        }
+        return {name: TensorSpec(TYPES[name], shape) for name, shape in shapes.items()}
+
+    def _check(self) -> None:
+        super()._check()
         blocks = self.tensors["blocks"]
-        if blocks[0] != 0 or blocks[-1] != width or (np.diff(blocks) < 1).any():
+        if blocks[0] != 0 or blocks[-1] != len(self.tensors["embed_bias"]) or (np.diff(blocks) < 1).any():
             raise ModelError("prior: blocks of hidden units do not fit")
+
+    @property
+    def _lifts(self) -> tuple[int, int]:
+        """By how many binary digits `history` and `siblings` are shifted up to what they are added to."""
+        one, scale = integer.ACTIVATION_BITS, self.scale
+        return scale["context"] + one - scale["history"], scale["out"] + one - scale["siblings"]
+
+    def _shifts(self) -> NDArray[np.integer]:
+        one, scale = integer.ACTIVATION_BITS, self.scale
+        drops = scale["embed"] - one, scale["out"] + one - integer.LOGIT_BITS
+        return np.array([*scale.values(), *self._lifts, *drops])
+
+    def _largest_sums(self) -> dict[str, NDArray[np.int64]]:
+        w = {name: np.abs(array.astype(np.int64)) for name, array in self.tensors.items()}
+        top, (lift_history, lift_siblings) = integer.ACTIVATION, self._lifts
+
+        def largest(table: NDArray[np.int64]) -> NDArray[np.int64]:
+            """Of rows (digits·L, n): the largest of each digit's, added up."""
+            rows: NDArray[np.int64] = table.reshape(-1, self.depth, table.shape[-1]).max(1).sum(0)
+            return rows
+
+        history = largest(w["history"].reshape(-1, w["history"].shape[-1])) << lift_history
+        siblings = np.stack([largest(table) for table in w["siblings"]]) << lift_siblings
+        return {
+            "embed": largest(w["embed"]) + w["embed_bias"],
+            "near": w["near"].sum((0, 1)) * top + w["near_bias"],
+            "far": w["far"].sum((0, 1)) * top + w["far_bias"],
+            "hidden": w["context"].sum(0) * top + history + w["hidden_bias"].max(0),
+            "out": w["out"].sum(1) * top + w["out_bias"] + siblings,
+        }
+
+    def _probe(self) -> Tensor:
+        count = np.arange(_PROBE_FRAMES * self.stages * len(self.levels), dtype=np.int64)
+        digits = (count * count * 40503 + count * 30011 >> 7).reshape(1, -1, self.stages, len(self.levels))
+        return self.logits(torch.from_numpy(digits % self.levels))
 
     def to(self, device: str) -> Prior:
         """The same prior with its matrix products on another device."""
@@ -112,6 +170,7 @@ class Prior:
         Stages that are left out (n of them are there) are not even zeros: they add nothing to any sum.
         """
         w, scale, (_, t, n, _) = self._float, self.scale, digits.shape
+        lift_history, lift_siblings = self._lifts
         with integer.exact_products():
             chosen = one_hot(digits, self.depth).to(self.carrier).flatten(-2)
             chosen = pad(chosen, (0, 0, 0, self.stages - n))
@@ -122,19 +181,17 @@ class Prior:
             seen = torch.cat([near, pad(near, (0, 0, TAPS, 0))[:, :t]], -1)
             far = integer.requantize(seen @ w["far"].flatten(0, 1) + w["far_bias"], scale["far"])
             sizes = np.diff(self.tensors["blocks"]).tolist()
-            blocks = zip(far.split(sizes, -1), w["context"].split(sizes), strict=True)
+            blocks = zip(torch.split(far, sizes, -1), torch.split(w["context"], sizes), strict=True)
             sums = torch.stack([units @ weights for units, weights in blocks], 2).cumsum(2)
             sums = sums.repeat_interleave(self.stages_per_layer, 2)[:, :, : self.stages] + w["hidden_bias"]
             added = torch.einsum("btsc,sch->btsh", chosen, w["history"]).cumsum(2)[:, :, :-1]
-            lift = scale["context"] + integer.ACTIVATION_BITS - scale["history"]
-            sums[:, :, 1:] += added * 2.0**lift
+            sums[:, :, 1:] += added * 2.0**lift_history
             hidden = integer.requantize(sums, scale["context"])
             logits = torch.einsum("btsh,shc->btsc", hidden, w["out"]) + w["out_bias"]
-            lift = scale["out"] + integer.ACTIVATION_BITS - scale["siblings"]
-            logits += torch.einsum("btsc,scd->btsd", chosen, w["siblings"]) * 2.0**lift
+            logits += torch.einsum("btsc,scd->btsd", chosen, w["siblings"]) * 2.0**lift_siblings
             shift = scale["out"] + integer.ACTIVATION_BITS - integer.LOGIT_BITS
             units = torch.floor(logits[:, :, :n] * 2.0**-shift).long()
-        return units.unflatten(-1, (len(self.levels), self.depth))
+        return torch.unflatten(units, -1, (len(self.levels), self.depth))
 
     def frequencies(self, tokens: NDArray[np.integer]) -> range_coder.Frequencies:
         """Rows int32 (B, T, n, d, L) for tokens (B, T, n ≤ stages) of packets of T frames each."""
@@ -145,7 +202,8 @@ class Prior:
         return found
 
     def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int, tail: int = 0) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (T, n), the last stage of the last `tail` frames left out.
+        """Messages of the layers of one packet's tokens (T, n), the last stage of the last `tail` frames left
+        out.
 
         Raises:
             BitstreamError: the network was made for layers of other sizes.
@@ -154,7 +212,8 @@ class Prior:
         return self._messages(tokens, self._edges(tokens.shape[-1]), tail)
 
     def encode_whole(self, tokens: NDArray[np.integer], past: NDArray[np.integer] | None = None) -> bytes:
-        """One message of all stages of one packet's tokens (T, n), behind those of frames (t, n) that the decoder knows."""
+        """One message of all stages of one packet's tokens (T, n); the decoder knows those `past` (t, n)
+        before them."""
         known = tokens[:0] if past is None else past[-REACH:]
         edges = [(0, tokens.shape[-1])]
         return self._messages(np.concatenate([known, tokens]), edges, known=len(known))[0]
@@ -167,7 +226,7 @@ class Prior:
         kept[:known] = False
         # What follows sees the middle cells in place of what is left out at the end.
         tokens = tokens.copy()
-        tokens[len(kept) - tail :, -1:] = (self.levels // 2 * self.radix).sum()
+        tokens[len(kept) - tail :, -1:] = mixed_radix.pack(self.levels // 2, self.radix)
         rows = self.frequencies(tokens[None])[0]
         digits = self._digits(tokens[None])[0].astype(np.int32)
         return [
@@ -186,7 +245,7 @@ class Prior:
         return lengths
 
     def _digits(self, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
-        digits: NDArray[np.int64] = tokens.astype(np.int64)[..., None] // self.radix % self.levels
+        digits: NDArray[np.int64] = mixed_radix.unpack(tokens, self.radix, self.levels).astype(np.int64)
         return digits
 
     def _edges(self, stages: int) -> list[tuple[int, int]]:
@@ -222,9 +281,13 @@ class Prior:
         return self._decode([message], frames, stages, past=past)
 
     def _decode(
-        self, messages: Sequence[bytes], frames: int, stages: int, tail: int = 0,
+        self,
+        messages: Sequence[bytes],
+        frames: int,
+        stages: int,
+        tail: int = 0,
         past: NDArray[np.integer] | None = None,
-    ) -> NDArray[np.int32]:  # fmt: skip
+    ) -> NDArray[np.int32]:
         # The coder starts with 8 bytes and reads zeros beyond the end.
         padded = [m + bytes(8 - min(8, len(m))) + bytes(-len(m) % 4) for m in messages]
         data = np.frombuffer(b"".join(padded), np.uint8)
@@ -233,57 +296,8 @@ class Prior:
         if past is not None:
             digits = np.concatenate([self._digits(past[-REACH:]), digits])
             known = len(digits) - frames
-        if not run(*self._arguments(), digits, data, ends, tail, known):  # type: ignore[call-arg, arg-type]
+        layout = self.levels, self.stages_per_layer
+        if not decode(self._loops, *layout, data, ends, digits, tail, known):
             raise BitstreamError("entropy-coded data that no encoder wrote")
-        tokens: NDArray[np.int32] = (digits[known:] * self.radix).sum(-1).astype(np.int32)
+        tokens: NDArray[np.int32] = mixed_radix.pack(digits[known:], self.radix).astype(np.int32)
         return tokens
-
-    def _arguments(self) -> tuple[NDArray[np.integer], ...]:
-        names = ("embed", "embed_bias", "near", "near_bias", "far", "far_bias", "context", "history",
-                 "hidden_bias", "out", "out_bias", "siblings", "scales", "weights", "blocks")  # fmt: skip
-        return (self.levels, np.array(self.stages_per_layer), *(self.tensors[name] for name in names))
-
-
-def known_answer(prior: Prior) -> bytes:
-    """Fingerprint of a prior, with its logits of six made-up frames."""
-    count = np.arange(_ANSWER_FRAMES * prior.stages * len(prior.levels), dtype=np.int64)
-    digits = (count * count * 40503 + count * 30011 >> 7).reshape(1, -1, prior.stages, len(prior.levels))
-    return integer.fingerprint(prior.tensors, prior.logits(torch.from_numpy(digits % prior.levels)))
-
-
-def check_bounds(tensors: dict[str, NDArray[np.integer]], depth: int, limit: int = integer.LIMIT) -> None:
-    """Prove that no sum of the network can pass `limit`, whatever the tokens.
-
-    For every unit: the largest embedding of each digit, or the absolute weights times the largest activation,
-    and the bias.
-
-    Raises:
-        ModelError: one can.
-    """
-    w = {name: np.abs(array.astype(np.int64)) for name, array in tensors.items()}
-    scale = dict(zip(SCALES, tensors["scales"].tolist(), strict=True))
-    shifts = (
-        scale["embed"] - integer.ACTIVATION_BITS,
-        scale["context"] + integer.ACTIVATION_BITS - scale["history"],
-        scale["out"] + integer.ACTIVATION_BITS - scale["siblings"],
-        scale["out"] + integer.ACTIVATION_BITS - integer.LOGIT_BITS,
-    )
-    if min(*shifts, *scale.values()) < 0 or max(*shifts, *scale.values()) > 24:
-        raise ModelError("prior: scales out of range")
-
-    def largest(table: NDArray[np.int64]) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = table.reshape(-1, depth, table.shape[-1]).max(1).sum(0)
-        return found
-
-    top = integer.ACTIVATION
-    siblings = np.stack([largest(table) for table in w["siblings"]]) << shifts[2]
-    sums = {
-        "embed": largest(w["embed"]) + w["embed_bias"],
-        "near": w["near"].sum((0, 1)) * top + w["near_bias"],
-        "far": w["far"].sum((0, 1)) * top + w["far_bias"],
-        "hidden": w["context"].sum(0) * top + (largest(w["history"].reshape(-1, w["history"].shape[-1])) << shifts[1]) + w["hidden_bias"].max(0),
-        "out": w["out"].sum(1) * top + w["out_bias"] + siblings,
-    }  # fmt: skip
-    for name, bound in sums.items():
-        if bound.max() > limit:
-            raise ModelError(f"prior: sums of {name!r} may reach {bound.max()}, more than {limit}")

@@ -68,9 +68,11 @@ class Encoded:
     """The two streams are (left + right) / 2 and (left - right) / 2, where `stereo` does not say."""
     tags: dict[str, str] = field(default_factory=dict)
     kept: NDArray[np.integer] | None = None
-    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its token means nothing."""
+    """(streams, frames): how many of the stages each frame has, all when None. Where one is left out its
+    token means nothing."""
     stereo: tuple[StereoRun, ...] = ()
-    """How two channels are coded, run by run, the first from frame 0 on; empty where `mid_side` tells it for all."""
+    """How two channels are coded, run by run, the first from frame 0 on; empty where `mid_side` tells it
+    for all."""
 
     @property
     def seconds(self) -> float:
@@ -86,7 +88,8 @@ class Encoded:
         return replace(self, tokens=self.tokens[:, :stages], kept=kept)
 
     def thinned(self, stages: int, frames: int, share: float) -> Encoded:
-        """The first stages; the last of them only in a share of every packet of about `frames`, from its beginning on."""
+        """The first stages; the last of them only in a share of every packet of about `frames`, from its
+        beginning on."""
         kept = np.full((len(self.tokens), self.tokens.shape[2]), stages - 1)
         for start, stop in itertools.pairwise(self.edges(frames)):
             kept[:, start : start + int(share * (stop - start) + 1e-9)] = stages
@@ -97,8 +100,8 @@ class Encoded:
     def split(self, frames: int) -> Iterator[TokenPacket]:
         """Packets in order of time, the streams of a stretch one after the other.
 
-        A rest of less than a packet goes into the packet before it: a head costs some 14 bytes, and a prior that knows nothing
-        yet a few more.
+        A rest of less than a packet goes into the packet before it: a head costs some 14 bytes, and a prior
+        that knows nothing yet a few more.
 
         Raises:
             ValueError: frames keep neither all stages, or all but one, nor those of whole layers.

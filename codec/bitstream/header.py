@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from ..errors import BitstreamError, ModelError
+from ..registry import header_of
 from .fields import MAX_FIELDS, Field, FieldReader
 from .header_dictionary import deflate
 from .packet import MAX_FRAMES
@@ -103,6 +104,9 @@ class FileHeader(Protocol):
     def covered(self, ends: Sequence[int]) -> bool:
         """Whether streams that end with these frames are all that the header tells of."""
 
+    def shortfall(self, ends: Sequence[int]) -> float:
+        """Seconds that are missing of what the header tells of, where the streams end with these frames."""
+
     def scalable(self, stream: int) -> bool:
         """Whether layers of a stream may be dropped; the rest, such as the sound of a video, stays whole."""
 
@@ -141,11 +145,18 @@ def seal(fields: bytes) -> bytes:
     """A header of its fields: magic, version, length and crc around them, deflated.
 
     Raises:
-        BitstreamError: they are longer than MAX_FIELDS.
+        BitstreamError: they are longer than MAX_FIELDS, or no reader would accept them.
     """
-    if len(fields) > MAX_FIELDS:
-        raise BitstreamError(f"a header of {len(fields)} bytes is more than {MAX_FIELDS}: shorten the tags")
-    head = MAGIC + bytes([VERSIONS[-1]]) + sized(deflate(fields, VERSIONS[-1]))
+    version = VERSIONS[-1]
+    deflated = deflate(fields, version)
+    longest = max(len(fields), len(deflated))  # deflating makes noise a little longer
+    if longest > MAX_FIELDS:
+        raise BitstreamError(f"a header of {longest} bytes is more than {MAX_FIELDS}: shorten the tags")
+    try:
+        header_of(kind_of(fields, version)).unpack(fields, version)
+    except ValueError as error:
+        raise BitstreamError(f"a header that no reader accepts: {error}") from None
+    head = MAGIC + bytes([version]) + sized(deflated)
     return head + crc(head)
 
 
@@ -177,8 +188,8 @@ def kind_of(fields: bytes, version: int) -> int:
         ValueError: they are none.
     """
     first = Cursor(fields)
-    if version >= TYPED:
-        first.numbers(2 * KIND.number + 1, 1)
+    if version >= TYPED and first.take(2) != bytes([2 * KIND.number + KIND.critical, 1]):
+        raise ValueError("its kind does not come first")
     return first.number(*KIND.limits)
 
 

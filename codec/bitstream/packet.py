@@ -102,6 +102,10 @@ class Packet:
                 raise BitstreamError(
                     f"packet: {name}: {value} is more than {limit}, which a file can hold; choose shorter packets"
                 )
+        if not self.frames or not self.layers or self.tail > self.frames:
+            raise BitstreamError(
+                f"packet: {self.frames} frames, {self.tail} of them in its tail, and {len(self.layers)} layers"
+            )
 
     @classmethod
     def unpack(cls, kind: int, body: bytes, limits: PacketLimits, offset: int = 0) -> Packet:

@@ -98,6 +98,8 @@ class _Found:
     """What is wrong."""
     end: bool = False
     """Whether the file ends here."""
+    cut: bool = False
+    """Whether it ends too early."""
 
 
 class Reader:
@@ -107,6 +109,8 @@ class Reader:
         file: binary file, a pipe will do.
         name: what errors call it.
         keep_going: skip what is damaged instead of raising; `lost` counts the bytes skipped.
+
+    A file that was cut is read as far as it goes; `missing` says so then.
 
     Raises:
         BitstreamError: with the name and the byte offset, when something is wrong.
@@ -121,6 +125,8 @@ class Reader:
         self._first = 0
         self.complete = False
         """Whether nothing is missing behind the last packet: the index was met, or as much as the header tells of."""
+        self.missing = ""
+        """What is missing at the end of a file that was cut, once all of it was read; empty where nothing is."""
         self.header = self._read_header()
 
     @property
@@ -194,8 +200,8 @@ class Reader:
         while True:
             most = MAX_FRAMES * (1 + (self.lost - lost_before) // SMALLEST_PACKET) if self.keep_going else 0
             found = self._next(ahead, most)
-            if found.end:
-                self.complete = self.complete or self.header.covered(ahead)
+            if found.end or (found.cut and not self.keep_going):
+                self._finish(ahead, found.problem)
                 return
             if found.problem:
                 if not self.keep_going:
@@ -211,6 +217,14 @@ class Reader:
                 if all(end == ahead[0] for end in ahead):
                     lost_before = self.lost
                 yield packet
+
+    def _finish(self, ahead: list[int], problem: str) -> None:
+        """At the end of the file, where streams end with the frames `ahead`."""
+        self.complete = not problem and (self.complete or self.header.covered(ahead))
+        lacking = self.header.shortfall(ahead)
+        if problem or (lacking and not self.lost):
+            much = f"; {lacking:.2f} s are missing" if lacking else ""
+            self.missing = f"byte {self.position}: {problem or 'the file ends early'}{much}"
 
     def _next(self, ahead: list[int], most: int) -> _Found:
         """What is at the reader's position.
@@ -237,11 +251,11 @@ class Reader:
         except ValueError as error:
             return _Found(problem=f"packet: {error}")
         end = at + size
-        if self.keep_going and end > _FREE + _SHARE * self.position - self._wasted:
+        if self._wasted > _FREE + _SHARE * self.position:
             return _Found(problem="more looks like packets than can be checked")
         if not window.fill(end + _CRC):
             self._wasted += len(window)
-            return _Found(problem="the file ends inside a packet")
+            return _Found(problem="the file ends inside a packet", cut=True)
         if not self._intact(end):
             self._wasted += end
             return _Found(problem="checksum of a packet is wrong")

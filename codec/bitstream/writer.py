@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import IO
 
+from ..errors import BitstreamError
 from .header import FileHeader
 from .packet import Packet, PacketLimits
 from .primitives import crc, sized, varint
@@ -55,6 +56,10 @@ class Writer:
         """Append a packet; the index knows those of the first stream, which the others follow."""
         header = self._header
         packet.check(PacketLimits(header.streams, *header.packet_limits(packet.stream), header.max_packet))
+        if packet.start < self._ends[packet.stream]:
+            raise BitstreamError(
+                f"packet: goes back from frame {self._ends[packet.stream]} to {packet.start} of stream {packet.stream}"
+            )
         if packet.stream == 0:
             if self._count % self._stride == 0:
                 self._entries.append((packet.start, self._at))

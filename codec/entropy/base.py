@@ -16,12 +16,14 @@ class EntropyModel(Protocol):
     """4 bytes that headers name it by."""
 
     def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int, tail: int = 0) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (frames, n), the last stage of the last `tail` frames left out."""
+        """Messages of the layers of one packet's tokens (frames, n), the last stage of the last `tail` frames
+        left out."""
 
     def decode_layers(
         self, messages: Sequence[bytes], frames: int, stages: int, stages_per_layer: int, tail: int = 0
     ) -> NDArray[np.int32]:
-        """Tokens int32 (frames, stages) of the first layers of a packet; the middle cell's where one was left out.
+        """Tokens int32 (frames, stages) of the first layers of a packet; the middle cell's where one was left
+        out.
 
         Raises:
             BitstreamError: no encoder wrote these messages.

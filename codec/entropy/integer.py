@@ -52,7 +52,8 @@ def exact_products() -> Iterator[None]:
 
 
 def requantize(sums: Tensor, shift: int) -> Tensor:
-    """Activations 0 … 127 of integer sums in a float carrier: the sum over 2^shift, rounded down and clamped."""
+    """Activations 0 … 127 of integer sums in a float carrier: the sum over 2^shift, rounded down and
+    clamped."""
     return torch.floor(sums * 2.0**-shift).clamp_(0, ACTIVATION)
 
 
@@ -78,7 +79,8 @@ def frequencies(logits: Tensor, possible: Tensor, table: Tensor) -> Tensor:
 
 
 def fingerprint(tensors: Mapping[str, NDArray[np.integer]], logits: Tensor) -> bytes:
-    """SHA-256 over a prior's tensors and over its logits of made-up tokens: the answer that loading compares."""
+    """SHA-256 over a prior's tensors and over its logits of made-up tokens: the answer that loading
+    compares."""
     digest = hashlib.sha256()
     for name in sorted(set(tensors) - {"answer"}):
         array = tensors[name]

@@ -1,13 +1,14 @@
-"""The prior and the range decoder digit by digit, in plain integer loops compiled by numba.
+"""The prior of sound and the range decoder digit by digit, in plain integer loops compiled by numba.
 
-What `prior.Prior.logits` computes for all frames at once is computed here for one digit after the other, since
-decoding a digit needs those before it. Every sum fits 32 bits (`prior.check_bounds`). The loops are also the
-reference: `run.py_func` is the same code as plain Python.
+What `fsqcodec.audio.prior.Prior.logits` computes for all frames at once is computed here for one digit after
+the other, since decoding a digit needs those before it. Every sum fits 32 bits (`fsqcodec.entropy.learned`).
+The loops are also the reference: `decode.py_func` is the same code as plain Python. All of them are in one
+file, since numba's cache does not notice what changes in another.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -17,43 +18,71 @@ from .integer import ACTIVATION, ACTIVATION_BITS, LOGIT_BITS, WEIGHT_TABLE_SIZE
 from .range_coder import PRECISION, TOTAL
 
 PARTS = ("_word", "_add_products", "_requantize", "_frequencies")
-"""Functions that `run` calls."""
+"""Functions that `decode` calls."""
 Array = NDArray[Any]
 _32, _24 = np.uint64(32), np.uint64(PRECISION)
 _FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _TOTAL = np.uint64(TOTAL)
 
 
+class PriorTensors(NamedTuple):
+    """Tensors of the prior, as `fsqcodec.audio.prior` describes them."""
+
+    embed: Array
+    embed_bias: Array
+    near: Array
+    near_bias: Array
+    far: Array
+    far_bias: Array
+    context: Array
+    history: Array
+    hidden_bias: Array
+    out: Array
+    out_bias: Array
+    siblings: Array
+    scales: Array
+    weights: Array
+    blocks: Array
+
+
 @njit(cache=True, nogil=True)
-def run(
-    levels: Array, stages_per_layer: Array, embed: Array, embed_bias: Array, near: Array, near_bias: Array,
-    far: Array, far_bias: Array, context: Array, history: Array, hidden_bias: Array, out: Array,
-    out_bias: Array, siblings: Array, scales: Array, weights: Array, blocks: Array, digits: Array, data: Array, ends: Array,
-    tail: int, known: int,
-) -> bool:  # fmt: skip
+def decode(
+    tensors: tuple[Array, ...],
+    levels: Array,
+    per_layer: int,
+    data: Array,
+    ends: Array,
+    digits: Array,
+    tail: int,
+    known: int,
+) -> bool:
     """Decode one packet into `digits` int64 (frames, stages, d).
 
     Args:
+        tensors: those of `PriorTensors`, as a plain tuple: numba leaks memory with every named one that it is
+            given.
         levels: of the d channels of a stage.
-        stages_per_layer: of the bitstream, an array of no dimension.
-        embed: the tensors of the prior, from here to `blocks`.
-        digits: written here; the tail's and those of the known frames are there.
-        data: the messages of the layers, or one of all of them, uint8, each filled up with zeros to whole words, at least two.
+        per_layer: stages of a layer of the bitstream.
+        data: the messages of the layers, or one of all of them, uint8, each filled up with zeros to whole
+            words, at least two.
         ends: where they begin, and the end of the last: int64 (messages + 1,).
+        digits: written here; the tail's and those of the known frames are there.
         tail: frames at the end that lack the last stage.
         known: frames at the beginning that are not in the messages.
 
     Returns:
         False when no encoder wrote these messages.
     """
+    prior = PriorTensors(*tensors)
+    embed, near, far, out, blocks = prior.embed, prior.near, prior.far, prior.out, prior.blocks
+    context, history, siblings = prior.context, prior.history, prior.siblings
+    scales, weights = prior.scales, prior.weights
     frames, stages, channels = digits.shape
     depth = out.shape[2] // channels
-    width, taps = len(embed_bias), len(near)
-    per_layer = int(stages_per_layer[()])
+    width, taps = len(prior.embed_bias), len(near)
     messages = len(ends) - 1
-    used = blocks[
-        (stages + per_layer - 1) // per_layer
-    ]  # hidden units of layers that are not there are never looked at
+    # Hidden units of layers that are not there are never looked at.
+    used = blocks[(stages + per_layer - 1) // per_layer]
     to_frame = scales[0] - ACTIVATION_BITS
     lift_history = scales[3] + ACTIVATION_BITS - scales[4]
     lift_siblings = scales[5] + ACTIVATION_BITS - scales[6]
@@ -76,14 +105,14 @@ def run(
     logits = np.zeros(channels * depth, np.int32)
     frequency = np.zeros(depth, np.int64)
     for t in range(frames):
-        sums[:used] = near_bias[:used]
+        sums[:used] = prior.near_bias[:used]
         for k in range(1, min(taps, t) + 1):
             _add_products(sums, frame_units[t - k], near[k - 1], used, blocks)
         _requantize(sums, near_units[t], scales[1], used)
         coded = 0
         if t >= known:
             coded = stages if t < frames - tail else stages - 1
-            sums[:used] = far_bias[:used]
+            sums[:used] = prior.far_bias[:used]
             _add_products(sums, near_units[t], far[0], used, blocks)
             if t >= taps:
                 _add_products(sums, near_units[t - taps], far[1], used, blocks)
@@ -97,8 +126,8 @@ def run(
                     for j in range(width):
                         sums[j] += far_units[i] * context[i, j]
             for j in range(width):
-                hidden[j] = min(max((sums[j] + hidden_bias[s, j]) >> scales[3], 0), ACTIVATION)
-            logits[:] = out_bias[s]
+                hidden[j] = min(max((sums[j] + prior.hidden_bias[s, j]) >> scales[3], 0), ACTIVATION)
+            logits[:] = prior.out_bias[s]
             for i in range(width):
                 if hidden[i]:
                     for j in range(channels * depth):
@@ -134,7 +163,7 @@ def run(
                 for j in range(width):
                     sums[j] += np.int32(history[s, first + level, j]) << lift_history
 
-        sums[:used] = embed_bias[:used]
+        sums[:used] = prior.embed_bias[:used]
         for s in range(stages):
             for c in range(channels):
                 row = (s * channels + c) * depth + digits[t, s, c]
@@ -146,7 +175,8 @@ def run(
 
 @njit(cache=True, nogil=True)
 def frequency_rows(logits: Array, weights: Array) -> Array:
-    """`exact.frequencies` of many digits at once, all of whose levels are possible: int32 (n, L) → int32 (n, L)."""
+    """`integer.frequencies` of many digits at once, all of whose levels are possible: int32 (n, L) → int32
+    (n, L)."""
     depth = logits.shape[1]
     rows = np.empty(logits.shape, np.int32)
     flat, found = logits.ravel(), rows.ravel()
@@ -172,7 +202,7 @@ def add_rows(logits: Array, table: Array, classes: Array, rows: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _word(data: Array, at: int) -> Any:
+def _word(data: Array, at: int) -> np.uint64:
     """Big-endian 32-bit word."""
     value = np.uint64(0)
     for i in range(4):
@@ -199,7 +229,10 @@ def _requantize(sums: Array, units: Array, shift: int, used: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _frequencies(logits: Array, first: int, count: int, shift: int, weights: Array, frequency: Array) -> None:
-    """`exact.frequencies` of one digit, of the `count` logits from `first` on; impossible levels keep a frequency of 1."""
+    """`integer.frequencies` of one digit, of the `count` logits from `first` on.
+
+    Impossible levels keep a frequency of 1.
+    """
     best = logits[first] >> shift
     likeliest = 0
     for v in range(1, count):
@@ -215,8 +248,9 @@ def _frequencies(logits: Array, first: int, count: int, shift: int, weights: Arr
     whole = np.float64(total)
     spread = TOTAL - len(frequency)
     for v in range(len(frequency)):
-        # As exact as the integer division, and quicker: the dividend is below 2^41, and a quotient below 2^24 that is
-        # no whole number lies at least 1/total > 2^-29, the last place of its float64, from the next one.
+        # As exact as the integer division, and quicker: the dividend is below 2^41, and a quotient below 2^24
+        # that is no whole number lies at least 1/total > 2^-29, the last place of its float64, from the next
+        # one.
         share = np.int64(np.float64(np.int64(frequency[v]) * spread) / whole) if v < count else 0
         frequency[v] = share + 1
         rest -= share + 1

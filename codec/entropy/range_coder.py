@@ -65,8 +65,9 @@ class Encoder:
         """The message."""
         if self._empty:
             return b""
-        # constriction tells `low` modulo 2^64. Its own sealed message has one or two words of the state behind
-        # the `written` ones and, followed by zeros, lies in [low, low + span): that tells what is above.
+        # constriction tells `low` modulo 2^64. Its own sealed message has one or two words of the state
+        # behind the `written` ones and, followed by zeros, lies in [low, low + span): that tells what is
+        # above.
         written, (lower, span) = self._coder.pos()
         words = self._coder.get_compressed()
         sealed = int.from_bytes(words.astype(">u4").tobytes(), "big")
@@ -193,7 +194,8 @@ def reference_decode(message: bytes, frequencies: Frequencies) -> Symbols:
 
 def _shortest(low: int, span: int, bits: int) -> bytes:
     """Fewest leading bytes of a `bits`-bit number in [low, low + span), the rest of it zeros."""
-    # The interval is narrower than 2^64, so a shorter number can only be that of this size with zeros behind it.
+    # The interval is narrower than 2^64, so a shorter number can only be that of this size with zeros behind
+    # it.
     for size in range(bits // 8 - _STATE // 8, bits // 8 + 1):
         unit = 1 << (bits - 8 * size)
         value = -(-low // unit) * unit

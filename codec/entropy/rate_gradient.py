@@ -12,7 +12,8 @@ _STEEPEST = 20.0
 
 
 def rate_slopes(logits: Tensor, digits: Tensor, positions: Tensor) -> Tensor:
-    """Bits by which code lengths grow with the unrounded digits: those between the chosen cell and its neighbour on the latent's side.
+    """Bits by which code lengths grow with the unrounded digits: those between the chosen cell and its
+    neighbour on the latent's side.
 
     Args:
         logits: float32 (..., L), in nats.

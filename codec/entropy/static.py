@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import BitstreamError, ModelError
+from ..quantization.digits import pack, radix_of, unpack
 from ..quantization.residual_fsq import ResidualFSQ
 from . import range_coder
 from .range_coder import TOTAL, Frequencies
@@ -40,7 +41,7 @@ class StaticTables:
         except ValueError as error:
             raise ModelError(f"tables: {error}") from None
         self.frequencies, self.levels, self.groups = frequencies, levels, quantizer.groups
-        self.radix = np.cumprod([1, *levels[:-1]])
+        self.radix = np.array(radix_of(quantizer.group_levels))
         self.hash = hashlib.sha256(frequencies.astype("<i4").tobytes()).digest()[:4]
 
     @classmethod
@@ -61,7 +62,8 @@ class StaticTables:
         return cls(normalise(counts.numpy()), quantizer)
 
     def encode_layers(self, tokens: NDArray[np.integer], stages_per_layer: int, tail: int = 0) -> list[bytes]:
-        """Messages of the layers of one packet's tokens (frames, n), the last stage of the last `tail` frames left out."""
+        """Messages of the layers of one packet's tokens (frames, n), the last stage of the last `tail` frames
+        left out."""
         edges = [*range(0, tokens.shape[1], stages_per_layer), tokens.shape[1]]
         exact = tokens.astype(np.int32)
         return [self.encode(exact, a, b, tail) for a, b in itertools.pairwise(edges)]
@@ -94,7 +96,8 @@ class StaticTables:
         return self.decode_layers([message], frames, stages, stages)
 
     def encode(self, tokens: NDArray[np.int32], first: int, last: int, tail: int = 0) -> bytes:
-        """Message of the stages first … last-1 of tokens int32 (frames, stages), without the tail of the last of all."""
+        """Message of the stages first … last-1 of tokens int32 (frames, stages), without the tail of the last
+        of all."""
         digits = np.concatenate([self._digits(tokens, stage) for stage in range(first, last)])
         rows = np.concatenate([self._rows(tokens, stage) for stage in range(first, last)])
         coded = self._coded(tokens, first, last, tail)
@@ -103,8 +106,8 @@ class StaticTables:
     def decode(self, message: bytes, tokens: NDArray[np.int32], first: int, last: int, tail: int = 0) -> None:
         """Read the stages first … last-1 of a message into tokens int32 (frames, stages), in place.
 
-        Earlier stages must be there. A message may hold more stages; they are left unread. The tail of the last stage of
-        all gets the middle cells.
+        Earlier stages must be there. A message may hold more stages; they are left unread. The tail of the
+        last stage of all gets the middle cells.
 
         Raises:
             BitstreamError: no encoder wrote this message.
@@ -119,7 +122,7 @@ class StaticTables:
             digits.reshape(-1)[:coded] = range_coder.decode(message, rows[:coded])
             if (digits >= self.levels).any():
                 raise BitstreamError("a digit beyond its number of levels")
-            tokens[:, start:stop] = (digits[start - first :] * self.radix).sum(-1).T
+            tokens[:, start:stop] = pack(digits[start - first :], self.radix).T
 
     def bits(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
         """Ideal code lengths of tokens int32 (frames, n): bits (frames, n)."""
@@ -136,7 +139,7 @@ class StaticTables:
         return frames * len(self.levels)
 
     def _digits(self, tokens: NDArray[np.integer], stage: int) -> NDArray[np.int32]:
-        digits = tokens[:, stage, None] // self.radix % self.levels
+        digits = unpack(tokens[:, stage], self.radix, self.levels)
         return cast("NDArray[np.int32]", digits.astype(np.int32).ravel())
 
     def _rows(self, tokens: NDArray[np.integer], stage: int) -> Frequencies:
@@ -157,4 +160,5 @@ def normalise(counts: NDArray[np.float64]) -> NDArray[np.int32]:
     largest = frequencies.argmax(-1)[..., None]
     rest = TOTAL - frequencies.sum(-1, keepdims=True)
     np.put_along_axis(frequencies, largest, np.take_along_axis(frequencies, largest, -1) + rest, -1)
-    return frequencies.astype(np.int32)
+    rows: NDArray[np.int32] = frequencies.astype(np.int32)
+    return rows

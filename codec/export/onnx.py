@@ -1,15 +1,14 @@
 """The networks as ONNX graphs with explicit state, and a codec that runs them by onnxruntime.
 
-`encoder.onnx`: samples (batch, frames · frame) and the past of every causal layer → latents (batch, frames, D) and the
-new past. `decoder.onnx`: values (batch, frames, D), stages (batch, 1 or frames) and the past → samples (batch, frames ·
-frame), late by the decoder's lag, and the new past. The past begins as zeros. Batch and frames may be any. What is
-exact, the quantizer, the prior and the coder, stays in Python: a latent on the border of two cells may become another
-token than torch's, and any token decodes.
+`encoder.onnx`: samples (batch, frames · frame) and the past of every causal layer → latents (batch, frames,
+D) and the new past. `decoder.onnx`: values (batch, frames, D), stages (batch, 1 or frames) and the past →
+samples (batch, frames · frame), late by the decoder's lag, and the new past. The past begins as zeros. Batch
+and frames may be any. What is exact, the quantizer, the prior and the coder, stays in Python: a latent on the
+border of two cells may become another token than torch's, and any token decodes.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import logging
 import os
@@ -17,7 +16,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,13 +78,18 @@ def export(model: AudioModel, folder: Path) -> None:
             [{0: batch, 1: frames * model.config.frame}] if part == "encoder" else [{0: batch, 1: frames}] * 2
         )
         step = _Step(getattr(model, part), list(past)).eval()
+        names, result = (["samples"], "latents") if part == "encoder" else (["values", "stages"], "samples")
         with _quiet():
-            program: Any = torch.onnx.export(
-            step, (inputs, list(past.values())), dynamo=True, dynamic_shapes=(sizes, [{0: batch}] * len(past)),
-            input_names=[*(["samples"] if part == "encoder" else ["values", "stages"]), *(f"past {n}" for n in past)],
-            output_names=["latents" if part == "encoder" else "samples", *(f"next {n}" for n in past)],
-            verbose=False,
-        )  # fmt: skip
+            program = torch.onnx.export(
+                step,
+                (inputs, list(past.values())),
+                dynamo=True,
+                dynamic_shapes=(sizes, [{0: batch}] * len(past)),
+                input_names=[*names, *(f"past {n}" for n in past)],
+                output_names=[result, *(f"next {n}" for n in past)],
+                verbose=False,
+            )
+        assert program is not None
         whole = folder / f".{part}.{os.getpid()}.part"
         program.save(str(whole), external_data=False)
         whole.replace(folder / f"{part}.onnx")
@@ -106,35 +109,43 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-class _OnnxPart(nn.Module):
-    """A network whose work onnxruntime does; its layers remain, as the names of the state."""
+class _Graph:
+    """A graph that onnxruntime runs in place of a network, whose layers remain as the names of the state."""
 
     def __init__(self, network: nn.Module, path: Path, past: dict[str, Tensor], threads: int) -> None:
         import onnxruntime
 
-        super().__init__()
-        self.network, self._past = network, past
+        self._network, self._past = network, past
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
         self._names = [value.name for value in self._session.get_inputs()]
 
-    def __deepcopy__(self, _: Any) -> _OnnxPart:
-        return self  # sessions cannot be copied, and do not change
+    def run(self, inputs: list[Tensor], state: History) -> Tensor:
+        """What the network gives for its inputs (streams, …); the state goes on."""
+        streams, known = len(inputs[0]), state.state(self._network)
+        past = [known[n] if n in known else p.expand(streams, *p.shape[1:]) for n, p in self._past.items()]
+        values = [tensor.contiguous().numpy() for tensor in (*inputs, *past)]
+        result, *new = self._session.run(None, dict(zip(self._names, values, strict=True)))
+        state.set_state(self._network, {n: torch.from_numpy(v) for n, v in zip(self._past, new, strict=True)})
+        return torch.from_numpy(result)
 
-    def forward(self, *inputs: Any) -> Tensor:
-        """As the network's, without gradients: its inputs, and a history or none."""
-        *tensors, history = inputs if isinstance(inputs[-1], History) else (*inputs, History())
-        batch, known = len(tensors[0]), history.state(self.network)
-        if len(tensors) == 2:  # stages of every frame
-            tensors[1] = tensors[1].expand(tensors[0].shape[:2])
-        past = [known[n] if n in known else p.expand(batch, *p.shape[1:]) for n, p in self._past.items()]
-        values = [tensor.contiguous().numpy() for tensor in (*tensors, *past)]
-        y, *new = self._session.run(None, dict(zip(self._names, values, strict=True)))
-        history.set_state(
-            self.network, {n: torch.from_numpy(v) for n, v in zip(self._past, new, strict=True)}
+
+class OnnxNetworks(TorchNetworks):
+    """Encoder and decoder run by onnxruntime, the quantizer by torch; see `fsqcodec.audio.networks`."""
+
+    def __init__(self, model: AudioModel, folder: Path, threads: int = 1) -> None:
+        super().__init__(model)
+        self._encoder_graph, self._decoder_graph = (
+            _Graph(getattr(model, part), folder / f"{part}.onnx", _past(model, part), threads)
+            for part in PARTS
         )
-        return torch.from_numpy(y)
+
+    def _encoder(self, samples: Tensor, state: History) -> Tensor:
+        return self._encoder_graph.run([samples], state)
+
+    def _decoder(self, values: Tensor, stages: Tensor, state: History) -> Tensor:
+        return self._decoder_graph.run([values, stages], state)
 
 
 def with_onnx(codec: NeuralAudioCodec, folder: Path | None = None, threads: int = 1) -> NeuralAudioCodec:
@@ -142,7 +153,8 @@ def with_onnx(codec: NeuralAudioCodec, folder: Path | None = None, threads: int 
 
     Args:
         codec: a model for sound.
-        folder: of the graphs; the user's cache when None. Graphs that are not there are exported, which takes half a minute.
+        folder: of the graphs; the user's cache when None. Graphs that are not there are exported, which takes
+            half a minute.
         threads: of every network.
 
     Raises:
@@ -157,12 +169,7 @@ def with_onnx(codec: NeuralAudioCodec, folder: Path | None = None, threads: int 
             export(codec.model, place)
     except ImportError as error:
         raise ModelError(f"{error.name} is not installed; pip install 'fsqcodec[onnx]' brings it") from None
-    model = copy.copy(codec.model)
-    model._modules = dict(codec.model._modules)
-    for part in PARTS:
-        network = getattr(codec.model, part)
-        model._modules[part] = _OnnxPart(network, place / f"{part}.onnx", _past(codec.model, part), threads)
-    return codec.with_networks(TorchNetworks(model))
+    return codec.with_networks(OnnxNetworks(codec.model, place, threads))
 
 
 def _fingerprint(model: AudioModel) -> str:

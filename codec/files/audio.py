@@ -10,6 +10,7 @@ from ..bitstream.reader import Reader
 from ..bitstream.writer import PACKET_SECONDS
 from ..media.audio import AudioFacts, AudioWriter
 from ..progress import Progress
+from .outcome import Outcome
 from .span import Span
 
 _ENDLESS = 1 << 62
@@ -26,8 +27,8 @@ def encode(
     packet_seconds: float = PACKET_SECONDS,
     effort: int | None = 0,
     progress: Progress | None = None,
-) -> str:
-    """Encode an open media file; what came of it, in words.
+) -> Outcome:
+    """Encode an open media file.
 
     Args:
         codec: for sound.
@@ -48,7 +49,7 @@ def encode(
     )
     size = codec.write(encoded, target, packet_seconds)
     rate = f", {size * 8 / 1000 / encoded.seconds:.2f} kbit/s" if encoded.seconds else ""
-    return f"{encoded.seconds:.1f} s, {encoded.tokens.shape[1]} stages{rate}"
+    return Outcome(f"{encoded.seconds:.1f} s, {encoded.tokens.shape[1]} stages{rate}")
 
 
 def decode(
@@ -63,8 +64,8 @@ def decode(
     label: str = "",
     progress: Progress | None = None,
     notify: Callable[[str], None] = print,
-) -> str:
-    """Decode an open `.fsq` file of sound; what came of it, in words.
+) -> Outcome:
+    """Decode an open `.fsq` file of sound; of one that was cut, what is there.
 
     Args:
         codec: the model that it was made with.
@@ -79,7 +80,7 @@ def decode(
         notify: told in a line what was lost.
 
     Raises:
-        BitstreamError: it is damaged or cut, and the reader does not keep going; or nothing lies in the span.
+        BitstreamError: it is damaged, and the reader does not keep going; or nothing lies in the span.
         MediaError: the format cannot be written.
         ModelError: it was made with another model.
     """
@@ -106,14 +107,10 @@ def decode(
             progress.advance(part.shape[1] / rate)
         if at >= end:
             break
-    if total is not None and at < end:
-        missing = f"{(end - at) / rate:.2f} s"
-        if not reader.keep_going:
-            raise reader.error(
-                reader.position, f"the file ends {missing} early", "--keep-going decodes what is there"
-            )
-        notify(f"{reader.name}: {missing} at the end are lost")
     writer.close()
+    missing = reader.missing
+    if total is not None and at < end and not missing:
+        missing = f"{(end - at) / rate:.2f} s at the end are lost"
     if reader.lost:
         notify(f"{reader.name}: {reader.lost} damaged bytes were skipped")
-    return f"{(min(at, end) - begin) / rate:.1f} s"
+    return Outcome(f"{(min(at, end) - begin) / rate:.1f} s", f"{reader.name}: {missing}" if missing else "")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 from ..media.video_reader import has_pictures
 
@@ -37,6 +39,32 @@ def looks_like_pictures(source: str) -> bool:
         return Path(source).is_file() and has_pictures(source)
     head = sys.stdin.buffer.peek(16)[:16] if hasattr(sys.stdin.buffer, "peek") else b""
     return head.startswith(_MAGIC) or head[4:8] == b"ftyp" or head[8:12] == b"WEBP"
+
+
+class Recording:
+    """A binary file that remembers what was read of it, so that a pipe can be read from its beginning once more."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._read = file, io.BytesIO()
+
+    def read(self, size: int = -1) -> bytes:
+        """As the file's."""
+        data = self._file.read(size)
+        self._read.write(data)
+        return data
+
+    def seekable(self) -> bool:
+        """It cannot be sought in."""
+        return False
+
+    @contextmanager
+    def whole(self) -> Iterator[IO[bytes]]:
+        """All of the file, what was read and what was not, on disk."""
+        with tempfile.NamedTemporaryFile(prefix="fsqcodec-") as copy:
+            copy.write(self._read.getvalue())
+            shutil.copyfileobj(self._file, copy)
+            copy.seek(0)
+            yield cast(IO[bytes], copy)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from ..bitstream.reader import Reader
@@ -20,6 +20,8 @@ class Truncation:
     """Those in the layers."""
     kbps: float
     """What the file takes then."""
+    missing: str = ""
+    """What of the source could not be read; empty where all was there."""
 
 
 def within(file: IO[bytes], name: str, kbps: float, keep_going: bool = False) -> Truncation:
@@ -49,4 +51,4 @@ def peel(file: IO[bytes], name: str, target: IO[bytes], kbps: float) -> Truncati
         writer.write(packet.peel(kept.layers) if header.scalable(packet.stream) else packet)
     if reader.complete:
         writer.finish()
-    return kept
+    return replace(kept, missing=f"{name}: {reader.missing}" if reader.missing else "")

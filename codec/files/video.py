@@ -25,6 +25,7 @@ from ..visual.sound import (
     no_sound,
     read_sound,
 )
+from .outcome import Outcome
 from .span import Span
 
 LoadAudio = Callable[[], AudioCodec]
@@ -45,8 +46,8 @@ def encode(
     effort: int | None = 0,
     progress: Progress | None = None,
     notify: Callable[[str], None] = print,
-) -> str:
-    """Encode a picture or video file; what came of it, in words.
+) -> Outcome:
+    """Encode a picture or video file.
 
     Args:
         codec: for pictures.
@@ -88,7 +89,7 @@ def encode(
     each = made.size * 8 / pixels / max(1, made.frames)
     seconds = made.frames / float(facts.frame_rate)
     rate = "" if facts.still else f", {made.size * 8 / 1000 / seconds:.1f} kbit/s"
-    return f"{facts.width}×{facts.height}, {made.frames} frames, {each:.3f} bpp{rate}"
+    return Outcome(f"{facts.width}×{facts.height}, {made.frames} frames, {each:.3f} bpp{rate}")
 
 
 def _coded(
@@ -107,14 +108,14 @@ def decode(
     suffix: str,
     *,
     load_audio: LoadAudio,
-    sound_file: IO[bytes] | None,
+    sound_file: IO[bytes],
     stages: int | None = None,
     span: Span = Span(),
     label: str = "",
     progress: Progress | None = None,
     notify: Callable[[str], None] = print,
-) -> str:
-    """Decode an open `.fsq` file of a picture or video; what came of it, in words.
+) -> Outcome:
+    """Decode an open `.fsq` file of a picture or video; of one that was cut, what is there.
 
     Args:
         codec: the model that it was made with.
@@ -122,7 +123,7 @@ def decode(
         target: takes the media file.
         suffix: its format; PNG or YUV4MPEG2 when empty.
         load_audio: opens the codec for its sound.
-        sound_file: the file once more, since sound is read as far as pictures have come; None from a pipe.
+        sound_file: the file once more, since sound is read as far as pictures have come.
         stages: decode at most this many.
         span: what is wanted of it.
         label: what progress calls it.
@@ -146,15 +147,18 @@ def decode(
     size = f"{header.width}×{header.height}"
     if header.still:
         target.write(decoder.still(suffix, stages))
-        return size
-    if header.audio and sound_file:
+        return Outcome(size)
+    if header.audio:
         source = SoundOf(Reader(sound_file, name, reader.keep_going))
         decoder.sound = decode_sound(load_audio(), source, reader.keep_going)
-    elif header.audio:
-        notify(f"{name}: sound is left out when reading from a pipe")
     if progress:
         progress.start(label, header.frames, "frames")
     count = decoder.movie(target, suffix, stages, progress, span.start, span.duration)
+    if decoder.repeated or decoder.dropped:
+        notify(
+            f"{name}: {suffix} has one frame rate, {float(header.frame_rate):.3f} a second: "
+            f"{decoder.repeated} frames were repeated and {decoder.dropped} left out"
+        )
     if decoder.lost or reader.lost:
         notify(f"{name}: {decoder.lost} damaged groups and {reader.lost} bytes were skipped")
-    return f"{size}, {count} frames"
+    return Outcome(f"{size}, {count} frames", f"{name}: {reader.missing}" if reader.missing else "")

@@ -1,8 +1,8 @@
-"""Many live streams at once: one batch for the networks, a packet of the same length from and for every stream.
+"""Many live streams at once: one batch for the networks, a packet of one length for every stream.
 
-On a server the networks cost less for a batch than for its streams one by one. Streams come and go: each is reset by
-itself. Packets are those of `fsqcodec.live.packet`, so either side may be a single stream; order and lateness are the
-caller's affair here.
+On a server the networks cost less for a batch than for its streams one by one. Streams come and go: each is
+reset by itself. Packets are those of `fsqcodec.live.packet`, so either side may be a single stream; order and
+lateness are the caller's affair here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class BatchEncoder:
         streams: how many.
         packet_frames: latent frames of 20 ms in a packet.
         stages: stages that are sent; all when None.
-        independent_every: packets of a stream from one that decodes by itself to the next, as in `LiveEncoder`.
+        independent_every: packets of a stream from one that decodes by itself to the next, as in
+            `LiveEncoder`.
         kbps: kilobits a second of every stream, as in `LiveEncoder`.
 
     Raises:
@@ -106,8 +107,8 @@ class BatchDecoder:
         self._coders = [PacketCoder() for _ in range(streams)]
         self._concealment = [Concealment(codec.stages) for _ in range(streams)]
         self.needs_independent = np.zeros(streams, bool)
-        """Streams whose last packet could not be decoded, for want of one before it or because it was damaged; until an
-        independent one comes."""
+        """Streams whose last packet could not be decoded, for want of one before it or because it was
+        damaged; until an independent one comes."""
 
     @property
     def needs_key(self) -> NDArray[np.bool_]:
@@ -118,7 +119,8 @@ class BatchDecoder:
     def push(self, packets: Sequence[bytes | None]) -> NDArray[np.float32]:
         """Samples float32 (streams, n) at the model's rate, late by the decoder's lag of 20 ms.
 
-        A packet that is damaged, or of another length, counts as lost and is concealed (`fsqcodec.live.concealment`).
+        A packet that is damaged, or of another length, counts as lost and is concealed
+        (`fsqcodec.live.concealment`).
 
         Raises:
             ValueError: not a packet or None for every stream.

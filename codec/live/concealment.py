@@ -1,7 +1,7 @@
-"""What is heard in place of lost packets: the latent frames before the gap once more, backwards and ever softer.
+"""What is heard in place of lost packets: the latent frames before them, backwards and ever softer.
 
-So a lost packet is a fade and not a hole. Speech played backwards for a moment is more like speech than a moment that stands
-still, and the networks remember nothing unlikely when the next packet comes.
+So a lost packet is a fade and not a hole. Speech played backwards for a moment is more like speech than a
+moment that stands still, and the networks remember nothing unlikely when the next packet comes.
 """
 
 from __future__ import annotations

@@ -51,11 +51,14 @@ class LiveDecoderState:
 
 
 class LiveDecoder:
-    """Packets in, in any order and with gaps; samples out. What is lost is concealed (`fsqcodec.live.concealment`).
+    """Packets in, in any order and with gaps; samples out.
+
+    What is lost is concealed (`fsqcodec.live.concealment`).
 
     Args:
         codec: the model that the packets were made with.
-        jitter_buffer: packets that are waited for before a missing one is concealed; each adds its length of delay.
+        jitter_buffer: packets that are waited for before a missing one is concealed; each adds its length of
+            delay.
     """
 
     @former_keywords(patience="jitter_buffer")
@@ -71,7 +74,8 @@ class LiveDecoder:
 
     @property
     def needs_independent(self) -> bool:
-        """Whether packets cannot be decoded until an independent one comes; `LiveEncoder.request_independent` sends one."""
+        """Whether packets cannot be decoded until an independent one comes; `LiveEncoder.request_independent`
+        sends one."""
         return self._state.needs_independent
 
     @property
@@ -86,7 +90,8 @@ class LiveDecoder:
         return self._state.received
 
     def push(self, packet: bytes) -> NDArray[np.float32]:
-        """Samples (n,) at the model's rate that a packet makes ready; none when it only fills the jitter buffer.
+        """Samples (n,) at the model's rate that a packet makes ready; none when it only fills the jitter
+        buffer.
 
         A damaged packet counts as lost.
         """

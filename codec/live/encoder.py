@@ -28,12 +28,14 @@ class LiveEncoder:
 
     Args:
         codec: a model for sound, from `fsqcodec.load`.
-        packet_frames: latent frames of 20 ms in a packet, from 1 on. Short packets have less delay and cost more.
+        packet_frames: latent frames of 20 ms in a packet, from 1 on. Short packets have less delay and cost
+            more.
         stages: stages that are sent; all when None.
-        independent_every: packets from one that decodes by itself to the next. 1, where packets get lost; many where they
-            arrive, or where the listener can ask (`LiveDecoder.needs_independent`, `request_independent`), for a third
-            fewer bits in packets of 40 ms.
-        kbps: kilobits a second, headers included, that as many of the stages as fit take on average; no bound when None.
+        independent_every: packets from one that decodes by itself to the next. 1, where packets get lost;
+            many where they arrive, or where the listener can ask (`LiveDecoder.needs_independent`,
+            `request_independent`), for a third fewer bits in packets of 40 ms.
+        kbps: kilobits a second, headers included, that as many of the stages as fit take on average; no bound
+            when None.
 
     Raises:
         ValueError: a number of frames or packets, or the bitrate, out of range.
@@ -62,7 +64,7 @@ class LiveEncoder:
 
     @property
     def delay(self) -> float:
-        """Seconds from a sample to the moment it can be heard: the packet is awaited, and the decoder lags."""
+        """Seconds until a sample can be heard: the packet is awaited, and the decoder lags."""
         networks = self._codec.networks
         return (self._frames * networks.frame + networks.lag) / networks.sample_rate
 

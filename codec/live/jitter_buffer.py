@@ -1,4 +1,4 @@
-"""Packets of a live stream put in order: late ones are waited for, what comes twice or too late is left out."""
+"""Packets of a live stream put in order: late ones are waited for, repeated ones are left out."""
 
 from __future__ import annotations
 

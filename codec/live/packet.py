@@ -1,11 +1,13 @@
 """Packets of live sound, each the end of a datagram or message of its own.
 
-    live packet = 0xF7 | 0xF8  start  shape  message  crc:u16      (varints; CRC-16/CCITT, big-endian, of all before it)
+    live packet = 0xF7 | 0xF8  start  shape  message  crc:u16
     shape       = (frames - 1) · (stages of the model) + (stages - 1)
 
-An *independent* packet (0xF7) decodes by itself, a *predicted* one (0xF8) with those before it (`prediction`). All stages
-are one message: nobody leaves layers out of a packet of 40 ms, and every message costs. Packets of earlier versions, framed
-as in the `.fsq` file, are read as independent ones.
+`start` and `shape` are varints; the CRC-16/CCITT, big-endian, is of all before it.
+
+An *independent* packet (0xF7) decodes by itself, a *predicted* one (0xF8) with those before it
+(`prediction`). All stages are one message: nobody leaves layers out of a packet of 40 ms, and every message
+costs. Packets of earlier versions, framed as in the `.fsq` file, are read as independent ones.
 """
 
 from __future__ import annotations

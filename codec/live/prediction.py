@@ -1,8 +1,8 @@
 """Tokens ↔ live packets: independent ones, and ones that are predicted from those before them.
 
-A predicted packet is coded with the prior still seeing the frames before it, at most `REACH` of them and none before the
-last independent packet: as short as live packets are, that is a third of their bits. It cannot be decoded when a packet
-since the last independent one was lost.
+A predicted packet is coded with the prior still seeing the frames before it, at most `REACH` of them and none
+before the last independent packet: as short as live packets are, that is a third of their bits. It cannot be
+decoded when a packet since the last independent one was lost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class PacketCoder:
     """What one end of a live stream codes its next packet with; both ends of a stream hold the same."""
 
     context: NDArray[np.integer] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
-    """Tokens (n, stages) of the frames before it since the last independent packet, the latest `REACH` at most."""
+    """Tokens (n, stages) of the frames before it since the last independent packet, the latest `REACH` at
+    most."""
     next_frame: int = 0
     """The latent frame that comes next."""
     since_independent: int = 0

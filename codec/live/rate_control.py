@@ -25,8 +25,8 @@ _STEP = 3
 class RateControl:
     """Watches what every number of stages would have taken, and says how many fit.
 
-    Packets of a pause take little, of an onset much: the number follows their average slowly, so that quality does not
-    flutter.
+    Packets of a pause take little, of an onset much: the number follows their average slowly, so that quality
+    does not flutter.
 
     Args:
         kbps: kilobits a second, headers included.

@@ -29,7 +29,8 @@ class Sender:
         packet_frames: latent frames in a packet.
         stages: stages that are sent at most; all when None.
         independent_every: packets from one that decodes by itself to the next.
-        kbps: kilobits a second, headers included, that as many stages as fit take on average; no bound when None.
+        kbps: kilobits a second, headers included, that as many stages as fit take on average; no bound when
+            None.
 
     Raises:
         ValueError: a number out of range.

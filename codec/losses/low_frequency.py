@@ -1,8 +1,9 @@
 """Rumble and thumps: what a decoder adds below every voice, where the original never has anything as loud.
 
-Loss terms of bands and of waveforms hardly see it: there is nothing there to compare with, and its share of the error is
-small. PESQ's model (ITU-T P.862) takes one loud moment in a band that is never heard in the original for the colour of the whole
-recording, lays up to 20 dB of it over the original, and finds everything else wrong: 1.2 where 2.6 is due.
+Loss terms of bands and of waveforms hardly see it: there is nothing there to compare with, and its share of
+the error is small. PESQ's model (ITU-T P.862) takes one loud moment in a band that is never heard in the
+original for the colour of the whole recording, lays up to 20 dB of it over the original, and finds everything
+else wrong: 1.2 where 2.6 is due.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ _SECONDS = 0.032
 _HIGHEST = 80.0
 """Hz up to which there is rumble."""
 _EMPHASIS = 0.99
-"""Of the difference of neighbouring samples: what is inaudibly low must not hide, by its leakage, what lies above it."""
+"""Of the difference of neighbouring samples: what is inaudibly low must not hide, by its leakage, what lies
+above it."""
 _FLOOR = 1e-3
 """Of the mean power of the original's bins after that: what is not heard beside it."""
 _SILENCE = 3e-11
@@ -25,7 +27,8 @@ _SILENCE = 3e-11
 
 
 class Rumble(nn.Module):
-    """By how much the lowest bins exceed their loudest moment in the original: log10 of powers, mean over frames."""
+    """By how much the lowest bins exceed their loudest moment in the original: log10 of powers, mean over
+    frames."""
 
     hann: Tensor
 

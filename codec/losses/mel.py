@@ -15,7 +15,8 @@ _GROWTH = math.log(6.4) / 27
 
 
 def mel_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
-    """Filters float32 (bins, bands) with peaks of 1, from 0 Hz to half the sample rate, for bins evenly over the same range.
+    """Filters float32 (bins, bands) with peaks of 1, from 0 Hz to half the sample rate, for bins evenly over
+    the same range.
 
     They are torchaudio's `melscale_fbanks`, which an encoder should not need.
     """

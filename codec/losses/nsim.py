@@ -1,10 +1,11 @@
 """A neurogram-similarity loss after ViSQOL's model of speech (Hines and Harte 2012; Chinen et al. 2020).
 
-Both signals become loudness levels over time and the bands of a gammatone filter bank, in frames long enough to
-smooth out single periods of the voice. Where their levels go up and down together, in a neighbourhood of three
-frames by three bands, they are similar (the structure term of SSIM, Wang et al. 2004); quiet bands count like loud
-ones. So the loss asks for the fine course of energy in every band, which costs few bits, where waveform losses ask
-for nothing in bands that they cannot match. Alignment, which a codec does not need, is left out.
+Both signals become loudness levels over time and the bands of a gammatone filter bank, in frames long enough
+to smooth out single periods of the voice. Where their levels go up and down together, in a neighbourhood of
+three frames by three bands, they are similar (the structure term of SSIM, Wang et al. 2004); quiet bands
+count like loud ones. So the loss asks for the fine course of energy in every band, which costs few bits,
+where waveform losses ask for nothing in bands that they cannot match. Alignment, which a codec does not need,
+is left out.
 """
 
 from __future__ import annotations
@@ -59,9 +60,8 @@ class Similarity(nn.Module):
         levels_x, levels_y = levels_x - lowest, levels_y - lowest
         stack = torch.stack([levels_x, levels_y, levels_x**2, levels_y**2, levels_x * levels_y], 1)
         padded = F.pad(stack, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[:, None]
-        mean_x, mean_y, square_x, square_y, product = (
-            F.conv2d(padded, self.kernel)[:, 0].unflatten(0, (-1, 5)).unbind(1)
-        )
+        smooth = torch.unflatten(F.conv2d(padded, self.kernel)[:, 0], 0, (-1, 5))
+        mean_x, mean_y, square_x, square_y, product = smooth.unbind(1)
         level = (2 * mean_x * mean_y + _LEVEL) / (mean_x**2 + mean_y**2 + _LEVEL)
         variance = ((square_x - mean_x**2).clamp(min=0) * (square_y - mean_y**2).clamp(min=0) + 1e-9).sqrt()
         structure = (product - mean_x * mean_y + _STRUCTURE) / (variance + _STRUCTURE)

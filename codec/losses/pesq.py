@@ -1,8 +1,9 @@
 """An audible-disturbance loss after PESQ's perceptual model (ITU-T P.862 and P.862.2; Rix et al. 2001).
 
-Both signals become loudness over time and Bark bands. The difference counts only beyond what the louder of the two
-masks; what was added counts more than what is missing; bad moments count more than the mean. Time alignment
-and filters of telephone handsets, which a codec does not need, are left out, and bands go on to half the sample rate.
+Both signals become loudness over time and Bark bands. The difference counts only beyond what the louder of
+the two masks; what was added counts more than what is missing; bad moments count more than the mean. Time
+alignment and filters of telephone handsets, which a codec does not need, are left out, and bands go on to
+half the sample rate.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _MOMENT = 20
 
 
 class Disturbance(nn.Module):
-    """Symmetric and asymmetric disturbance, in units of PESQ's score: 4.5 minus them is near the raw score."""
+    """Symmetric and asymmetric disturbance, in units of PESQ's score: 4.5 minus them is near the raw
+    score."""
 
     bands: Tensor
     threshold: Tensor
@@ -77,5 +79,5 @@ def _moments(frames: Tensor) -> Tensor:
     """Mean over intervals of 20 frames by the sixth power, over the crop by the square."""
     intervals = max(1, frames.shape[1] // _MOMENT)
     cut = frames[:, : intervals * (frames.shape[1] // intervals)].clamp(max=45)
-    sixth = (cut.unflatten(1, (intervals, -1)) + 1e-3).pow(6).mean(-1).pow(1 / 6)
-    return (sixth.square().mean(-1)).sqrt()
+    sixth = (torch.unflatten(cut, 1, (intervals, -1)) + 1e-3).pow(6).mean(-1).pow(1 / 6)
+    return sixth.square().mean(-1).sqrt()

@@ -84,7 +84,8 @@ class Harmonics(nn.Module):
 
 
 class ReconstructionLoss(nn.Module):
-    """Waveform, spectrum, mel, loudness, disturbance, similarity, harmonics and rumble terms of every item of a batch.
+    """Waveform, spectrum, mel, loudness, disturbance, similarity, harmonics and rumble terms of every item of
+    a batch.
 
     - `waveform`: log10 of the error-to-signal energy ratio, of the signal and of the pre-emphasised signal.
     - `spectrum`: log10 of the error-to-signal energy ratio of complex spectra in every frame and mel band,
@@ -96,8 +97,8 @@ class ReconstructionLoss(nn.Module):
       quiet bands what decibels do not.
     - `disturbance`: what is left when masking is taken into account, in units of PESQ's score.
     - `similarity`: where neurograms do not go up and down together, 1 - ViSQOL's NSIM.
-    - `harmonics`: mean absolute difference of log10 spectra at the longest resolution over their mean around every
-      line. Lines at a wrong pitch please all terms above, which see bands; they do not please this one.
+    - `harmonics`: mean absolute difference of log10 spectra at the longest resolution over their mean around
+      every line. Lines at a wrong pitch please all terms above, which see bands; they do not please this one.
     - `rumble`: what is louder below all voices than it ever was, which those terms hardly hear.
     """
 
@@ -119,11 +120,15 @@ class ReconstructionLoss(nn.Module):
             found.append(torch.stack(bands(*parts)))
         spectrum, mel, loudness = torch.stack(found).mean(0)
         return {
-            "waveform": waveform, "spectrum": spectrum, "mel": mel, "loudness": loudness,
-            "disturbance": self.disturbance(y, x), "similarity": self.similarity(y, x),
+            "waveform": waveform,
+            "spectrum": spectrum,
+            "mel": mel,
+            "loudness": loudness,
+            "disturbance": self.disturbance(y, x),
+            "similarity": self.similarity(y, x),
             "harmonics": self.harmonics(*parts),  # of the last resolution, the longest
             "rumble": self.rumble(y, x),
-        }  # fmt: skip
+        }
 
 
 def _error_ratio(y: Tensor, x: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ CARRIERS = {
     ".gif": ("gif", "gif", "rgb8", ""),
 }  # fmt: skip
 """Container, coder of pictures, their pixel format and coder of sound of each extension. ffv1 loses nothing."""
+_CONSTANT = frozenset({".avi", ".y4m"})
+"""Formats whose frames have no times of their own: one after the other, at one rate."""
 _OPTIONS = {"libx264": {"crf": "12", "preset": "veryfast"}, "ffv1": {"level": "3"}}
 
 
@@ -58,11 +60,17 @@ class MovieWriter:
         if width % 2 or height % 2:  # chroma at half the resolution needs even sides
             self._format = {"yuv420p": "yuv444p", "yuvj420p": "yuvj444p"}.get(self._format, self._format)
         self._suffix, self._tick = suffix, tick
+        rate = frame_rate.limit_denominator(60000)
+        self._rate = rate if suffix in _CONSTANT else None
+        self._origin: int | None = None
+        """Time of the first frame, where frames come at one rate."""
+        self._count, self._last = 0, np.zeros((0, 0, 3), np.uint8)
+        self.repeated = self.dropped = 0
+        """Frames that came twice, or not at all, because the format has one frame rate."""
         try:
             options = {"video_track_timescale": str(tick.denominator)} if container in ("mp4", "mov") else {}
             self._container = open_output(target, container, options)
             self._container.metadata.update(tags)
-            rate = frame_rate.limit_denominator(60000)
             self._stream = cast(
                 VideoStream, self._container.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}))
             )
@@ -70,7 +78,7 @@ class MovieWriter:
             # Motion-JPEG has one way only.
             self._colours = Colours(full=True) if self._format.startswith("yuvj") else colours
             self._colours.tag(self._stream.codec_context)
-            self._stream.time_base = self._stream.codec_context.time_base = tick
+            self._stream.time_base = self._stream.codec_context.time_base = 1 / rate if self._rate else tick
             self.track = AudioTrack(self._container, sound, audio) if audio and sound else None
             self._sound = self._add_carried(carried) if carried and sound else None
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -83,9 +91,29 @@ class MovieWriter:
         return stream
 
     def write(self, picture: NDArray[np.uint8], time: int) -> None:
-        """Append a frame to be shown at `time` ticks."""
+        """Append a frame to be shown at `time` ticks; where the format has one frame rate, at the nearest of its times."""
+        if self._rate is None:
+            self._encode(picture, time, self._tick)
+            return
+        self._origin = time if self._origin is None else self._origin
+        slot = round((time - self._origin) * self._tick * self._rate)
+        if slot < self._count:
+            self.dropped += 1
+            return
+        self.repeated += slot - self._count
+        while self._count < slot:
+            self._append(self._last)
+        self._append(picture)
+        self._last = picture
+
+    def _append(self, picture: NDArray[np.uint8]) -> None:
+        assert self._rate
+        self._encode(picture, self._count, 1 / self._rate)
+        self._count += 1
+
+    def _encode(self, picture: NDArray[np.uint8], time: int, tick: Fraction) -> None:
         frame = from_rgb(picture, self._format, self._colours)
-        frame.pts, frame.time_base = time, self._tick
+        frame.pts, frame.time_base = time, tick
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -85,11 +85,11 @@ class LappedTransform(nn.Module):
         shaped = self._inner(self._outer(shaped, types, 1.0), types, 1.0)
         coefficients = shaped @ self.dct_0
         for kind in range(1, len(BLOCKS)):
-            blocks = BLOCKS[kind]
-            short = shaped.unflatten(-1, (blocks, FRAME // blocks)) @ getattr(self, f"dct_{kind}")
-            coefficients = torch.where(
-                (types == kind)[..., None], short.transpose(-1, -2).flatten(-2), coefficients
+            chosen, blocks = types == kind, BLOCKS[kind]
+            short = torch.unflatten(shaped[chosen], -1, (blocks, FRAME // blocks)) @ getattr(
+                self, f"dct_{kind}"
             )
+            coefficients[chosen] = short.transpose(-1, -2).flatten(-2)
         return coefficients
 
     def inverse(self, coefficients: Tensor, types: Tensor, samples: int | None = None) -> Tensor:
@@ -97,10 +97,9 @@ class LappedTransform(nn.Module):
         types = types.expand(coefficients.shape[:-1])
         shaped = coefficients @ self.dct_0
         for kind in range(1, len(BLOCKS)):
-            blocks = BLOCKS[kind]
-            short = coefficients.unflatten(-1, (FRAME // blocks, blocks)).transpose(-1, -2)
-            short = (short @ getattr(self, f"dct_{kind}")).flatten(-2)
-            shaped = torch.where((types == kind)[..., None], short, shaped)
+            chosen, blocks = types == kind, BLOCKS[kind]
+            short = torch.unflatten(coefficients[chosen], -1, (FRAME // blocks, blocks)).transpose(-1, -2)
+            shaped[chosen] = (short @ getattr(self, f"dct_{kind}")).flatten(-2)
         shaped = self._outer(self._inner(shaped, types, -1.0), types, -1.0)
         return shaped.flatten(-2)[..., :samples]
 
@@ -120,17 +119,18 @@ class LappedTransform(nn.Module):
 
     def _inner(self, shaped: Tensor, types: Tensor, direction: float) -> Tensor:
         """Rotate the samples around the borders between the blocks of a frame."""
+        shaped = shaped.clone()
         for kind in range(1, len(BLOCKS)):
-            size = FRAME // BLOCKS[kind]
+            chosen, size = types == kind, FRAME // BLOCKS[kind]
             half = size // 2
             straight, crossed = self.straight[kind, :half], self.crossed[kind, :half] * direction
-            inside = shaped[..., half:-half].unflatten(-1, (BLOCKS[kind] - 1, size))
+            frames = shaped[chosen]
+            inside = torch.unflatten(frames[..., half:-half], -1, (BLOCKS[kind] - 1, size))
             before, after = inside[..., :half].flip(-1), inside[..., half:]
             left = straight * before - crossed * after
             right = straight * after + crossed * before
             turned = torch.cat((left.flip(-1), right), -1).flatten(-2)
-            turned = torch.cat((shaped[..., :half], turned, shaped[..., -half:]), -1)
-            shaped = torch.where((types == kind)[..., None], turned, shaped)
+            shaped[chosen] = torch.cat((frames[..., :half], turned, frames[..., -half:]), -1)
         return shaped
 
 

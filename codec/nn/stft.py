@@ -37,7 +37,7 @@ def spectra(x: Tensor, window: Tensor, hop: int) -> tuple[Tensor, Tensor]:
         window: float32 (W,), W even; no gradient goes to it.
         hop: samples between frames.
     """
-    real, imag = _Spectra.apply(x, window, hop)  # type: ignore[no-untyped-call]
+    real, imag = _Spectra.apply(x, window, hop)  # type: ignore[no-untyped-call, unused-ignore]
     return real, imag
 
 
@@ -64,7 +64,8 @@ class _Spectra(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (window,) = ctx.saved_tensors
         size, hop = len(window), ctx.hop
-        # Re Σ_k g_k exp(2πi·kn/W) over the bins that there are; the inverse transform counts inner bins twice.
+        # Re Σ_k g_k exp(2πi·kn/W) over the bins that there are; the inverse transform counts inner bins
+        # twice.
         both = torch.complex(*grads)
         both[..., 1:-1] *= 0.5
         frames = torch.fft.irfft(both, n=size, norm="forward") * window

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .digits import pack, radix_of, unpack
+
 PRESETS: dict[int, tuple[int, ...]] = {
     2**8: (8, 6, 5),
     2**10: (8, 5, 5, 5),
@@ -92,9 +94,8 @@ class FSQ(nn.Module):
         super().__init__()
         checked = check_levels(levels)
         self.codebook_size = math.prod(checked)
-        radix = [math.prod(checked[:c]) for c in range(len(checked))]
         self.register_buffer("levels", torch.tensor(checked), persistent=False)
-        self.register_buffer("radix", torch.tensor(radix), persistent=False)
+        self.register_buffer("radix", torch.tensor(radix_of(checked)), persistent=False)
 
     @classmethod
     def preset(cls, size: int) -> FSQ:
@@ -120,11 +121,11 @@ class FSQ(nn.Module):
 
     def pack(self, digits: Tensor) -> Tensor:
         """Mixed-radix number of a code, first channel fastest: int64 (..., d) → int64 (...)."""
-        return (digits * self.radix).sum(-1)
+        return pack(digits, self.radix)
 
     def unpack(self, indices: Tensor) -> Tensor:
         """Inverse of `pack`: int64 (...) → int64 (..., d)."""
-        return indices.unsqueeze(-1) // self.radix % self.levels
+        return unpack(indices, self.radix, self.levels)
 
     def indices_to_codes(self, indices: Tensor) -> Tensor:
         """Values of codes: int64 (...) → float32 (..., d) in (-1, 1)."""

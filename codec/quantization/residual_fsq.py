@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .digits import pack, radix_of, unpack
 from .fsq import check_levels, from_digits, to_digits
 
 
@@ -76,10 +77,9 @@ class ResidualFSQ(nn.Module):
         self.group_levels, self.groups, self.passes = group_levels, groups, passes
         self.codebook_size = math.prod(group_levels)
         tiled = torch.tensor(group_levels * groups)
-        radix = [math.prod(group_levels[:c]) for c in range(len(group_levels))]
         self.register_buffer("levels", tiled, persistent=False)
         self.register_buffer("scale", 1 / tiled.double() ** torch.arange(passes)[:, None], persistent=False)
-        self.register_buffer("radix", torch.tensor(radix), persistent=False)
+        self.register_buffer("radix", torch.tensor(radix_of(group_levels)), persistent=False)
 
     @property
     def channels(self) -> int:
@@ -135,12 +135,12 @@ class ResidualFSQ(nn.Module):
     def unpack(self, tokens: Tensor) -> Tensor:
         """Digits of tokens: int64 (..., n) → int64 (passes, ..., D), 0 where there is no stage."""
         padded = nn.functional.pad(tokens, (0, self.passes * self.groups - tokens.shape[-1]))
-        digits = padded.unsqueeze(-1) // self.radix % self.levels[: len(self.group_levels)]
-        return digits.unflatten(-2, (self.passes, self.groups)).flatten(-2).movedim(-2, 0)
+        digits = self.stage_digits(padded)
+        return torch.unflatten(digits, -2, (self.passes, self.groups)).flatten(-2).movedim(-2, 0)
 
     def stage_digits(self, tokens: Tensor) -> Tensor:
         """Digits by stage: int64 (..., n) tokens → int64 (..., n, d), d channels of a group."""
-        return tokens.unsqueeze(-1) // self.radix % self.levels[: len(self.group_levels)]
+        return unpack(tokens, self.radix, self.levels[: len(self.group_levels)])
 
     def refinement(self, stages: Tensor) -> Tensor:
         """How far numbers of stages (...) lie from one pass over the groups, 0, to all stages, 1; 0 below."""
@@ -152,12 +152,12 @@ class ResidualFSQ(nn.Module):
         Digit i is the nearest whole number, within half a cell at the ends of the range too.
         """
         with torch.autocast(z.device.type, enabled=False):
-            remainder, places = torch.tanh(z.float()), []
+            remainder, positions = torch.tanh(z.float()), []
             for _ in range(self.passes):
-                places.append((remainder + 1) * (self.levels * 0.5) - 0.5)
+                positions.append((remainder + 1) * (self.levels * 0.5) - 0.5)
                 digits = to_digits(remainder.detach(), self.levels)
                 remainder = (remainder - from_digits(digits, self.levels)) * self.levels
-        grouped = torch.stack(places, -2).unflatten(-1, (self.groups, -1))
+        grouped = torch.unflatten(torch.stack(positions, -2), -1, (self.groups, -1))
         return grouped.flatten(-3, -2)[..., : self.stages, :]
 
     def statistics(self, tokens: Tensor) -> list[StageStatistics]:
@@ -193,9 +193,10 @@ class ResidualFSQ(nn.Module):
             stages = self.stages
         count = torch.as_tensor(stages, device=self.levels.device).reshape(-1, 1)
         kept = torch.arange(slots, device=self.levels.device) < count
-        kept = kept.unflatten(1, (self.passes, self.groups)).repeat_interleave(len(self.group_levels), -1)
+        kept = torch.unflatten(kept, 1, (self.passes, self.groups))
+        kept = kept.repeat_interleave(len(self.group_levels), -1)
         return kept.movedim(1, 0).reshape(self.passes, len(count), *[1] * (dim - 2), -1)
 
     def _pack(self, digits: Tensor) -> Tensor:
-        grouped = digits.movedim(0, -2).unflatten(-1, (self.groups, -1))
-        return (grouped * self.radix).sum(-1).flatten(-2)[..., : self.stages]
+        grouped = torch.unflatten(digits.movedim(0, -2), -1, (self.groups, -1))
+        return pack(grouped, self.radix).flatten(-2)[..., : self.stages]

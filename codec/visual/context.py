@@ -1,19 +1,20 @@
 """What the prior of pictures may look at: shared by its training in floats and its use in integers.
 
 A layer of the bitstream is a pass of residual FSQ over a slice of the channels. Its digits are predicted from
-- `point`: what is known of the position itself: in the first pass the channels of earlier slices, later all channels;
-- `around`: what is known of the four neighbours: in the first pass the first slice, later the slice itself, one grid
-  coarser;
-- `beside`: in the first pass, the slice's own digits at the black fields of a checkerboard, for the white fields,
-  whose four neighbours they are (He et al. 2021); black fields are coded first;
+- `point`: what is known of the position itself: in the first pass the channels of earlier slices, later all
+  channels;
+- `around`: what is known of the four neighbours: in the first pass the first slice, later the slice itself,
+  one grid coarser;
+- `beside`: in the first pass, the slice's own digits at the black fields of a checkerboard, for the white
+  fields, whose four neighbours they are (He et al. 2021); black fields are coded first;
 - `before`: the slice in the frame before, at the layer's own precision;
-- `inner`: in later passes, a table of logits by where the channel's coarser value lies, since a small network does not
-  tell 48 channels apart;
+- `inner`: in later passes, a table of logits by where the channel's coarser value lies, since a small network
+  does not tell 48 channels apart;
 - `echo`: what the digit was in the frame before, by how much has changed around (`Layout.echo`): a table too.
 
 Networks see magnitudes, which tell how busy a place is; of the lowest frequencies they see signed values too.
-Never a less important layer: so trailing layers can be dropped. Values count in cells of the finest grid, and 0
-is the middle of the range.
+Never a less important layer: so trailing layers can be dropped. Values count in cells of the finest grid, and
+0 is the middle of the range.
 """
 
 from __future__ import annotations
@@ -58,8 +59,13 @@ class Layout:
             raise ValueError(f"levels {list(config.levels)}: pictures need the same odd number everywhere")
         if config.groups % per_layer or config.stages % per_layer:
             raise ValueError(f"layers of {per_layer} stages do not divide {config.groups} groups")
-        return cls(levels, -(-config.stages // config.groups), config.groups // per_layer,
-                   per_layer * len(config.levels), config.stages // per_layer)  # fmt: skip
+        return cls(
+            levels=levels,
+            passes=-(-config.stages // config.groups),
+            slices=config.groups // per_layer,
+            width=per_layer * len(config.levels),
+            layers=config.stages // per_layer,
+        )
 
     @property
     def channels(self) -> int:
@@ -73,7 +79,7 @@ class Layout:
 
     def unit(self, number: int) -> int:
         """Cells of the finest grid in a cell of a pass."""
-        return self.levels ** (self.passes - 1 - number)
+        return int(self.levels ** (self.passes - 1 - number))
 
     def known(self, digits: Tensor, number: int, channels: int) -> Tensor:
         """Values (..., D) from all passes before pass `number`, and from this pass for the first `channels`.
@@ -92,7 +98,8 @@ class Layout:
         return value
 
     def growth(self, values: Tensor, digits: Tensor, before: Tensor) -> Tensor:
-        """By how much the squared error of a position grows when it stays as it was, in each channel's finest cells.
+        """By how much the squared error of a position grows when it stays as it was, in each channel's finest
+        cells.
 
         Values (..., D) in cells of the finest grid, their digits and those before (..., passes, D) → (...).
         """
@@ -116,10 +123,11 @@ class Layout:
 
     def largest(self) -> int:
         """No context is larger than this."""
-        return max(LARGEST, 2 * (self.levels**self.passes // 2))
+        return max(LARGEST, 2 * int(self.levels**self.passes // 2))
 
     def magnitudes(self, value: Tensor, first: int) -> Tensor:
-        """Magnitudes of values (..., n) of the channels from `first` on, in cells of each channel's finest grid."""
+        """Magnitudes of values (..., n) of the channels from `first` on, in cells of each channel's finest
+        grid."""
         return self.in_cells(value.abs(), first).clamp(max=LARGEST)
 
     def in_cells(self, value: Tensor, first: int) -> Tensor:
@@ -154,7 +162,8 @@ class Layout:
         return found
 
     def beside(self, layer: int, digits: Tensor) -> Tensor | None:
-        """Context `beside` (B, h, w, n): the layer's digits on black fields, for white ones; None in later passes."""
+        """Context `beside` (B, h, w, n): the layer's digits on black fields, for white ones; None in later
+        passes."""
         number, first = self.place(layer)
         if number:
             return None
@@ -164,7 +173,8 @@ class Layout:
         return neighbours(found if first else torch.cat([found, own[..., : min(SIGNED, self.width)]], -1))
 
     def inner(self, layer: int, digits: Tensor) -> Tensor | None:
-        """Rows int64 (B, h, w, channels) of the table of `inner`: the coarser value, clipped; None in the first pass."""
+        """Rows int64 (B, h, w, channels) of the table of `inner`: the coarser value, clipped; None in the
+        first pass."""
         number, first = self.place(layer)
         if not number:
             return None
@@ -179,8 +189,8 @@ class Layout:
     def change(self, layer: int, digits: Tensor, before: Tensor, white: bool) -> Tensor:
         """How much has changed around each position since the frame before: int64 (B, h, w), 0 … CHANGES - 1.
 
-        Counts differing digits of the layers before, here and at the neighbours, and of the layer itself at black fields when
-        `white` fields are asked for. Class 0 knows nothing yet, class 1 has seen no change.
+        Counts differing digits of the layers before, here and at the neighbours, and of the layer itself at
+        black fields when `white` fields are asked for. Class 0 knows nothing yet, class 1 has seen no change.
         """
         number, first = self.place(layer)
         coarser = (digits[..., :number, :] != before[..., :number, :]).flatten(-2)
@@ -196,7 +206,8 @@ class Layout:
         return 1 + torch.stack([near > bound for bound in _BOUNDS]).sum(0)
 
     def echo(self, layer: int, digits: Tensor, before: Tensor) -> Tensor:
-        """Rows int64 (B, h, w, channels) of the table of `echo`, from digits whose coarser passes are known."""
+        """Rows int64 (B, h, w, channels) of the table of `echo`, from digits whose coarser passes are
+        known."""
         number, first = self.place(layer)
         own = slice(first, first + self.width)
         row = before[..., number, own].long() + self.levels // 2

@@ -76,7 +76,7 @@ class GroupCodec:
             z = self.model.encoder(rows[None].float() / 127.5 - 1, wanted)
             parts.append(torch.tanh(z[0, before : before + last - first]))
         layout = self.prior.layout
-        return torch.cat(parts) * (layout.levels**layout.passes / 2)
+        return torch.cat(parts) * float(layout.levels**layout.passes / 2)
 
     @torch.inference_mode()
     def synthesise(self, digits: Tensor, quality: int, height: int, width: int) -> Picture:

@@ -129,6 +129,11 @@ class VisualHeader:
         """Whether streams that end with these frames are all that the header tells of; of sound it does not tell."""
         return self.frames is not None and len(ends) == 1 and ends[0] >= self.frames
 
+    def shortfall(self, ends: Sequence[int]) -> float:
+        """Seconds that are missing of pictures or of coded sound where the streams end with these frames."""
+        pictures = 0.0 if self.seconds is None else max(0.0, self.seconds - self.span(ends[0]))
+        return max(pictures, self.audio.shortfall(ends[1:]) if self.audio else 0.0)
+
     def scalable(self, stream: int) -> bool:
         """Layers of the pictures may be dropped; the sound stays whole."""
         return stream == 0

@@ -1,17 +1,18 @@
 """The picture codec network: pixels to latents at 1/16 of the resolution, residual FSQ, and back.
 
-A linear transform of blocks of 16×16, which starts as their principal components, gives latents that a network then
-corrects, and the other way round: so training begins where classical transform coding ends. Space-to-depth is
-lossless and puts all arithmetic at 1/8 and 1/16 of the resolution; a picture element costs about 8.2 thousand
-multiplications to encode and 4.8 to decode. One network serves all qualities: each has a vector of gains
-between latents and quantizer (Cui et al. 2021, "Asymmetric gained deep image compression"). Stages beyond the first
-pass refine the grid (signal-to-noise scalability): fewer of them give a lower quality of the same file.
+A linear transform of blocks of 16×16, which starts as their principal components, gives latents that a
+network then corrects, and the other way round: so training begins where classical transform coding ends.
+Space-to-depth is lossless and puts all arithmetic at 1/8 and 1/16 of the resolution; a picture element costs
+about 8.2 thousand multiplications to encode and 4.8 to decode. One network serves all qualities: each has a
+vector of gains between latents and quantizer (Cui et al. 2021, "Asymmetric gained deep image compression").
+Stages beyond the first pass refine the grid (signal-to-noise scalability): fewer of them give a lower quality
+of the same file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -47,7 +48,8 @@ class VisualConfig:
     groups: int = 48
     """192 channels: with 64 the best linear transform of 16×16 blocks would end at 29 dB, with 192 at 37."""
     stages: int = 108
-    """The twelve groups beyond two passes are the first ones again: low frequencies have the longest range."""
+    """The twelve groups beyond two passes are the first ones again: low frequencies have the longest
+    range."""
     stages_per_layer: int = 12
     """Stages of a layer of the bitstream."""
     qualities: int = 8
@@ -55,7 +57,7 @@ class VisualConfig:
     """Hidden units of the prior's small networks."""
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> VisualConfig:
+    def from_dict(cls, values: Mapping[str, object]) -> VisualConfig:
         """Config from JSON or YAML values.
 
         Raises:
@@ -67,7 +69,7 @@ class VisualConfig:
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**settings)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON-ready values; inverse of `from_dict`."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
@@ -97,7 +99,8 @@ class Block(nn.Module):
         # In bf16 the backward pass takes three times as long on CPUs.
         with torch.autocast("cpu", enabled=False):
             y = self.depthwise(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x + self.gain * self.narrow(F.gelu(self.widen(y)))
+        added: Tensor = self.narrow(F.gelu(self.widen(y)))
+        return x + self.gain * added
 
 
 def _blocks(count: int, channels: int, config: VisualConfig) -> nn.Sequential:
@@ -130,9 +133,10 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """Latents of pictures at qualities int64 (B,)."""
-        y = self.fine(self.project(_gather(x, _PATCH)))
+        y: Tensor = self.fine(self.project(_gather(x, _PATCH)))
         y = self.out(self.coarse(self.down(_gather(y, 2)))).float()
-        return (y + self.linear(_gather(x, STRIDE)).float()) * self.log_gain[quality].exp()[:, None, None]
+        y = y + self.linear(_gather(x, STRIDE)).float()
+        return y * self.log_gain[quality].exp()[:, None, None]
 
 
 class Decoder(nn.Module):
@@ -161,7 +165,8 @@ class Decoder(nn.Module):
 
 
 def _first_gains(config: VisualConfig, channels: int) -> Tensor:
-    """Logarithms of gains (qualities, D) that give steps of 0.5 … 0.1 of an orthonormal transform's coefficients."""
+    """Logarithms of gains (qualities, D) that give steps of 0.5 … 0.1 of an orthonormal transform's
+    coefficients."""
     steps = torch.linspace(math.log(0.5), math.log(0.1), config.qualities)[:, None]
     passes = torch.full((channels,), config.stages // config.groups)
     passes[: config.stages % config.groups * len(config.levels)] += 1
@@ -190,10 +195,11 @@ class VisualModel(nn.Module):
         return self.centred(self.quantizer.positions(z))
 
     def centred(self, x: Tensor) -> Tensor:
-        """Digits by stage (..., n, d) as centred digits by pass float32 (..., passes, D), 0 where there is no stage."""
+        """Digits by stage (..., n, d) as centred digits by pass float32 (..., passes, D), 0 where there is no
+        stage."""
         flat = x.flatten(-2).float() - self.config.levels[0] // 2
         missing = self.quantizer.passes * self.quantizer.channels - flat.shape[-1]
-        return F.pad(flat, (0, missing)).unflatten(-1, (self.quantizer.passes, -1))
+        return torch.unflatten(F.pad(flat, (0, missing)), -1, (self.quantizer.passes, -1))
 
     @torch.no_grad()
     def start_from(self, blocks: Tensor) -> None:
@@ -215,11 +221,12 @@ class VisualModel(nn.Module):
             x: pixels float32 (B, H, W, 3) in [-1, 1], H and W multiples of 16.
             quality: int64 (B,), 0 … qualities - 1.
             stages: int64 (B,), how many stages are decoded.
-            hold: what makes latents, quantized values and tokens stay as they were a frame before, ahead of decoding.
+            hold: what makes latents, quantized values and tokens stay as they were a frame before, ahead of
+                decoding.
 
         Returns:
-            the reconstruction float32 (B, H, W, 3), tokens int64 (B, h, w, stages), and the latents (B, h, w, D)
-            that they come from.
+            the reconstruction float32 (B, H, W, 3), tokens int64 (B, h, w, stages), and the latents (B, h, w,
+            D) that they come from.
         """
         z = self.encoder(x, quality)
         values, tokens = self.quantizer(z, stages)

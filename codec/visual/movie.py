@@ -159,6 +159,9 @@ class MovieDecoder:
     sound: tuple[AudioFacts, Iterator[Samples]] | None = None
     lost: int = 0
     """Packets that were left out."""
+    repeated: int = 0
+    dropped: int = 0
+    """Frames of the last movie that came twice, or not at all, because its format has one frame rate."""
 
     def still(self, suffix: str, stages: int | None = None) -> bytes:
         """The bytes of an image file of the (first) picture."""
@@ -215,6 +218,7 @@ class MovieDecoder:
         if not count and not part.whole:
             raise self.reader.error(0, f"no frame from {start:g} s on within what was asked for")
         writer.close()
+        self.repeated, self.dropped = writer.repeated, writer.dropped
         return count
 
     def frames(

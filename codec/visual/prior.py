@@ -1,14 +1,15 @@
 """The prior of pictures and video in integers: `fsqcodec.train.visual_prior`, exported.
 
-Weights are int8, activations 0 … 127, values whole cells of the finest grid; products run on float carriers that hold
-whole numbers (`fsqcodec.entropy.integer`). A layer is coded in one step, or in two on a checkerboard, so that decoding is a
-dozen matrix products a frame and never a loop over positions.
+Weights are int8, activations 0 … 127, values whole cells of the finest grid; products run on float carriers
+that hold whole numbers (`fsqcodec.entropy.integer`). A layer is coded in one step, or in two on a
+checkerboard, so that decoding is a dozen matrix products a frame and never a loop over positions.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..entropy import integer, range_coder
 from ..entropy.kernels import add_rows, frequency_rows
-from ..errors import ModelError
+from ..entropy.learned import ANSWER, LearnedPrior, Tensors, TensorSpec
 from .context import CHANGES, INPUT_BITS, Layout, black
 from .model import VisualConfig
 from .skip import Skips
@@ -28,18 +29,18 @@ Coders = Sequence[range_coder.Encoder | range_coder.ReferenceEncoder]
 Decoders = Sequence[range_coder.Decoder | range_coder.ReferenceDecoder]
 Find = Callable[[int, Tensor, Tensor, range_coder.Frequencies], Tensor]
 """Levels of a step, from the layer, the digits so far, the fields (h, w) of the step, and its frequencies."""
-_ANSWER_SIDE = 3
+_PROBE_SIDE = 3
 
 
 def dtype_of(name: str) -> type[np.integer]:
     """Type that a tensor of the prior is stored in."""
-    if name == "answer":
+    if name == ANSWER:
         return np.uint8
     bare = re.sub(r"\d+$", "", name)
     return np.int8 if bare in (*KINDS, "mix", "out") else np.int16 if bare in ("echo", "inner") else np.int32
 
 
-class VisualPrior:
+class VisualPrior(LearnedPrior):
     """Codes the digits of pictures with exact networks.
 
     Digits are centred (0 is the middle cell), float32 of whole numbers (h, w, passes, D).
@@ -48,70 +49,73 @@ class VisualPrior:
         tensors: as `fsqcodec.train.visual_prior` exports them.
         config: of the picture model.
         carrier: float type of the matrix products; the integers are the same.
-        seal: compute the known answer, for tensors that were just made.
+        finalise: compute the known answer, for tensors that were just made.
 
     Raises:
         ModelError: tensors are missing, could overflow, or do not give the known answer.
     """
 
     def __init__(
-        self, tensors: dict[str, NDArray[np.integer]], config: VisualConfig,
-        carrier: torch.dtype = torch.float32, seal: bool = False,
-    ) -> None:  # fmt: skip
-        self.layout, self.carrier = Layout.of(config), carrier
+        self,
+        tensors: Tensors,
+        config: VisualConfig,
+        carrier: torch.dtype = torch.float32,
+        finalise: bool = False,
+    ) -> None:
+        self.layout = Layout.of(config)
         self.qualities, self.hidden = config.qualities, config.prior_width
-        if seal:
-            tensors = {**tensors, "answer": np.zeros(32, np.uint8)}
-        self.tensors = tensors
-        self._check()
-        self.scales: list[list[int]] = tensors["scales"].tolist()
-        self._float = {k: torch.from_numpy(v.astype(np.float64)).to(carrier) for k, v in tensors.items()}
-        answer = self._answer()
-        if seal:
-            tensors["answer"] = np.frombuffer(answer, np.uint8)
-        if answer != tensors["answer"].tobytes():
-            raise ModelError("prior: does not give its known answer; the model file is damaged or altered")
-        self.hash = answer[:4]
+        super().__init__(tensors, carrier, finalise)
 
-    def _check(self) -> None:
-        """Shapes, types, and that no sum can pass what the carrier holds exactly."""
-        layout, hidden, found = self.layout, self.hidden, self.tensors
+    @cached_property
+    def scales(self) -> list[list[int]]:
+        """Binary digits behind the point of a layer's first, second and last matrix."""
+        found: list[list[int]] = self.tensors["scales"].tolist()
+        return found
+
+    def _specs(self) -> dict[str, TensorSpec]:
+        layout, hidden = self.layout, self.hidden
         outputs = layout.width * layout.levels
         shapes: dict[str, tuple[int, ...]] = {
-            "scales": (layout.layers, 3), "weights": (integer.WEIGHT_TABLE_SIZE,), "answer": (32,)
-        }  # fmt: skip
+            "scales": (layout.layers, 3),
+            "weights": (integer.WEIGHT_TABLE_SIZE,),
+            ANSWER: (32,),
+        }
         for k in range(layout.layers):
             shapes |= {f"{kind}{k}": (layout.inputs(k, kind), hidden) for kind in KINDS}
-            shapes |= {f"bias{k}": (2, self.qualities, hidden), f"mix{k}": (hidden, hidden), f"mix_bias{k}": (hidden,),
-                       f"out{k}": (hidden, outputs), f"out_bias{k}": (outputs,),
-                       f"echo{k}": (CHANGES, layout.width, layout.echoes(k), layout.levels)}  # fmt: skip
+            shapes |= {
+                f"bias{k}": (2, self.qualities, hidden),
+                f"mix{k}": (hidden, hidden),
+                f"mix_bias{k}": (hidden,),
+                f"out{k}": (hidden, outputs),
+                f"out_bias{k}": (outputs,),
+                f"echo{k}": (CHANGES, layout.width, layout.echoes(k), layout.levels),
+            }
             if layout.place(k)[0]:
                 shapes[f"inner{k}"] = (layout.width, layout.levels, layout.levels)
-        if {k: (v.shape, v.dtype) for k, v in found.items()} != {
-            k: (v, np.dtype(dtype_of(k))) for k, v in shapes.items()
-        }:
-            raise ModelError("prior: tensors are missing, or of another shape or type")
-        if found["scales"].min() < 0 or found["scales"].max() > 24:
-            raise ModelError("prior: scales out of range")
-        largest = layout.largest()
-        for k in range(layout.layers):
-            weights = {name: np.abs(found[f"{name}{k}"].astype(np.int64)) for name in (*KINDS, "bias", "mix", "mix_bias", "out", "out_bias")}  # fmt: skip
-            first = sum(weights[kind].sum(0) for kind in KINDS) * largest + weights["bias"].max((0, 1))
-            mix = weights["mix"].sum(0) * integer.ACTIVATION + weights["mix_bias"]
-            out = weights["out"].sum(0) * integer.ACTIVATION + weights["out_bias"]
-            bound = max(first.max(), mix.max(), out.max())
-            if bound > integer.LIMIT:
-                raise ModelError(f"prior: sums of layer {k} may reach {bound}, more than {integer.LIMIT}")
+        return {name: TensorSpec(dtype_of(name), shape) for name, shape in shapes.items()}
 
-    def _answer(self) -> bytes:
-        """Fingerprint, with the logits of two made-up frames of three by three positions."""
-        layout, side = self.layout, _ANSWER_SIDE
+    def _shifts(self) -> NDArray[np.integer]:
+        return self.tensors["scales"]
+
+    def _largest_sums(self) -> dict[str, NDArray[np.int64]]:
+        w = {name: np.abs(array.astype(np.int64)) for name, array in self.tensors.items()}
+        largest, top, sums = self.layout.largest(), integer.ACTIVATION, {}
+        for k in range(self.layout.layers):
+            inputs = np.concatenate([w[f"{kind}{k}"] for kind in KINDS])
+            sums[f"bias{k}"] = inputs.sum(0) * largest + w[f"bias{k}"].max((0, 1))
+            sums[f"mix{k}"] = w[f"mix{k}"].sum(0) * top + w[f"mix_bias{k}"]
+            sums[f"out{k}"] = w[f"out{k}"].sum(0) * top + w[f"out_bias{k}"]
+        return sums
+
+    def _probe(self) -> Tensor:
+        """Logits of two made-up frames of three by three positions."""
+        layout, side = self.layout, _PROBE_SIDE
         count = torch.arange(2 * side * side * layout.passes * layout.channels)
         digits = (count * count * 40503 + count * 30011 >> 7) % layout.levels - layout.levels // 2
         frames = digits.reshape(2, side, side, layout.passes, layout.channels).to(self.carrier)
         pairs = ((frames[0], None, 0), (frames[1], frames[0], self.qualities - 1))
         logits = [self._logits(k, *pair).flatten() for pair in pairs for k in range(layout.layers)]
-        return integer.fingerprint(self.tensors, torch.cat(logits))
+        return torch.cat(logits)
 
     # network
 
@@ -138,12 +142,13 @@ class VisualPrior:
         logits = units @ w[f"out{layer}"] + w[f"out_bias{layer}"]
         shift = out + integer.ACTIVATION_BITS - integer.LOGIT_BITS
         found = torch.floor(logits * 2.0**-shift).int()
-        return found.unflatten(-1, (self.layout.width, self.layout.levels))
+        return torch.unflatten(found, -1, (self.layout.width, self.layout.levels))
 
     def _add_tables(
         self, layer: int, logits: Tensor, digits: Tensor, before: Tensor | None, fields: Tensor, white: bool
     ) -> Tensor:
-        """Logits int32 (n, channels, L) of positions `fields`, bool (h, w), with what the tables add, in place."""
+        """Logits int32 (n, channels, L) of positions `fields`, bool (h, w), with what the tables add, in
+        place."""
         found, here = logits.numpy(), digits[fields]
         rows = self.layout.inner(layer, here)
         if rows is not None:
@@ -165,9 +170,11 @@ class VisualPrior:
     def _steps(
         self, layer: int, digits: Tensor, before: Tensor | None, quality: int, skipped: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Fields (h, w) and logits int32 (n, channels, L) of each step of a layer, without `skipped` positions.
+        """Fields (h, w) and logits int32 (n, channels, L) of each step of a layer, without `skipped`
+        positions.
 
-        The digits of a step's fields must be there when the next step is asked for; under `exact.exact_products`.
+        The digits of a step's fields must be there when the next step is asked for; under
+        `integer.exact_products`.
         """
         sums = self._sums(layer, digits, before, quality)
         for step, fields in enumerate(self._fields(layer, *digits.shape[:2])):
@@ -201,9 +208,14 @@ class VisualPrior:
     # frames
 
     def encode(
-        self, coders: Coders, values: Tensor, before: Tensor | None, quality: int, skips: Skips | None = None,
-        patience: float = 0.0,
-    ) -> Tensor:  # fmt: skip
+        self,
+        coders: Coders,
+        values: Tensor,
+        before: Tensor | None,
+        quality: int,
+        skips: Skips | None = None,
+        tolerance: float = 0.0,
+    ) -> Tensor:
         """Round and code one frame: layer k into coder k, for as many layers as there are coders.
 
         Args:
@@ -212,7 +224,8 @@ class VisualPrior:
             before: digits of the frame before; None for the first.
             quality: 0 … qualities - 1.
             skips: where given, positions that stay as they were are told in coder 0 and not coded.
-            patience: by how much the squared error of a position, in its channels' finest cells, may grow for that.
+            tolerance: by how much the squared error of a position, in its channels' finest cells, may grow
+                for that.
 
         Returns:
             the digits (h, w, passes, D).
@@ -220,7 +233,7 @@ class VisualPrior:
         wanted = self._round(values, len(coders))
         skipped = None
         if skips is not None and before is not None:
-            skipped = self.layout.growth(values, wanted, before) <= patience
+            skipped = self.layout.growth(values, wanted, before) <= tolerance
             skips.encode(coders[0], skipped.numpy())
 
         def choose(layer: int, digits: Tensor, fields: Tensor, rows: range_coder.Frequencies) -> Tensor:
@@ -242,9 +255,14 @@ class VisualPrior:
         return digits
 
     def decode(
-        self, decoders: Decoders, height: int, width: int, before: Tensor | None, quality: int,
+        self,
+        decoders: Decoders,
+        height: int,
+        width: int,
+        before: Tensor | None,
+        quality: int,
         skips: Skips | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Digits (height, width, passes, D) of the next frame; layers without a decoder stay 0.
 
         `skips` is given where the encoder was given one.
@@ -263,9 +281,15 @@ class VisualPrior:
 
     @torch.inference_mode()
     def _frame(
-        self, layers: int, height: int, width: int, before: Tensor | None, quality: int, find: Find,
+        self,
+        layers: int,
+        height: int,
+        width: int,
+        before: Tensor | None,
+        quality: int,
+        find: Find,
         skipped: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Digits of a frame, step by step; `find` tells the levels (positions, channels) of a step.
 
         Positions that are `skipped`, bool (h, w), are as they were before.
@@ -283,7 +307,8 @@ class VisualPrior:
         return digits
 
     def bits(self, digits: Tensor, before: Tensor | None, quality: int) -> NDArray[np.float64]:
-        """Ideal code length in bits of each layer of a frame, (layers,); positions that stay as they were are free."""
+        """Ideal code length in bits of each layer of a frame, (layers,); positions that stay as they were are
+        free."""
         coded = torch.ones(digits.shape[:2], dtype=torch.bool)
         if before is not None:
             coded = (digits != before).flatten(2).any(-1)

@@ -1,8 +1,8 @@
 """Which positions of a frame are as they were in the frame before: one flag each, ahead of all tokens.
 
-Without it, what does not move costs bits in every channel: each is told to be the same, a little. Flags are coded
-row by row under counts that adapt (Krichevsky and Trofimov 1981), in contexts of three flags above and five of
-the frame before: whole rows at once, in integers, so that every machine finds the same frequencies.
+Without it, what does not move costs bits in every channel: each is told to be the same, a little. Flags are
+coded row by row under counts that adapt (Krichevsky and Trofimov 1981), in contexts of three flags above and
+five of the frame before: whole rows at once, in integers, so that every machine finds the same frequencies.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from ..entropy import range_coder
 
 Mask = NDArray[np.bool_]
 PATIENCE = 14.0
-"""Growth of a position's squared error, in its channels' finest cells, that the encoder takes for the bits which a skipped
-position saves: about a hundred, and near the optimum a bit is worth a tenth of a cell squared."""
+"""Growth of a position's squared error, in its channels' finest cells, that the encoder takes for the bits
+which a skipped position saves: about a hundred, and near the optimum a bit is worth a tenth of a cell
+squared."""
 _CONTEXTS = 4 * 2 * 4
 _MOST = 1 << 12
 """Counts are halved here: films change."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,10 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+import fsqcodec
 import numpy as np
 import pytest
 import soundfile
+import typer
+from fsqcodec.bitstream.reader import Reader
 from fsqcodec.bitstream.writer import PACKET_SECONDS
+from fsqcodec.cli import common
+from fsqcodec.files.outcome import Outcome
 from fsqcodec.media.audio import AudioFacts, AudioReader, AudioWriter
 from helpers import CALL, SPEECH, call, run_command
 
@@ -133,7 +139,6 @@ def test_tags_survive(tmp_path: Path) -> None:
         (["decode", "{speech}", "x.wav"], 1, "not an .fsq file"),
         (["decode", "{fsq}", "x.xyz"], 1, ".xyz: cannot be written; use one of"),
         (["decode", "{fsq}", "{fsq}"], 1, "exists already; --overwrite"),
-        (["decode", "{cut}", "x.wav"], 1, "--keep-going"),
         (["decode", "{fsq}", "x.wav", "--model", "other"], 1, "other: no such model; shipped are speech-24k"),
         (["encode", "a", "b", "c"], 2, "--out-dir"),
         (["encode"], 2, "Missing argument"),
@@ -146,8 +151,7 @@ def test_mistakes_are_one_line_with_a_remedy(
     fsq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, says: str
 ) -> None:
     (tmp_path / "rubbish.wav").write_bytes(os.urandom(1000))
-    (tmp_path / "cut.fsq").write_bytes(fsq.read_bytes()[:-400])
-    names = {"rubbish": tmp_path / "rubbish.wav", "speech": SPEECH, "fsq": fsq, "cut": tmp_path / "cut.fsq"}
+    names = {"rubbish": tmp_path / "rubbish.wav", "speech": SPEECH, "fsq": fsq}
     monkeypatch.setenv("COLUMNS", "200")
     done = run_command(*(a.format(**names) for a in arguments), cwd=tmp_path)
     errors = done.stderr.decode()
@@ -175,6 +179,42 @@ def test_keep_going_decodes_what_is_left(fsq: Path, tmp_path: Path) -> None:
     (tmp_path / "head.fsq").write_bytes(fsq.read_bytes()[:60])
     call("decode", tmp_path / "head.fsq", tmp_path / "y.wav", "--keep-going")
     assert soundfile.info(str(tmp_path / "y.wav")).frames == 0
+
+
+@pytest.mark.parametrize("at", ["inside a packet", "between packets"])
+def test_a_cut_file_gives_what_is_there_and_says_so(fsq: Path, tmp_path: Path, at: str) -> None:
+    call("encode", SPEECH, tmp_path / "whole.fsq", "--packet", 0.5, "--effort", 0)
+    data = (tmp_path / "whole.fsq").read_bytes()
+    fourth = list(Reader(io.BytesIO(data)))[3].offset
+    (tmp_path / "cut.fsq").write_bytes(data[: fourth + 30 * (at == "inside a packet")])
+    arguments = [*CALL, "decode", tmp_path / "cut.fsq", tmp_path / "x.wav", "-y"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{tmp_path / 'cut.fsq'}: byte" in done.stderr
+    assert "s are missing" in done.stderr
+    frames = soundfile.info(str(tmp_path / "x.wav")).frames
+    assert 0.9 < frames / (1.5 * 16000) <= 1
+    done = subprocess.run([*arguments, "--keep-going"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert soundfile.info(str(tmp_path / "x.wav")).frames == frames
+    with pytest.raises(fsqcodec.BitstreamError, match="missing"):
+        fsqcodec.load_audio().from_bytes((tmp_path / "cut.fsq").read_bytes())
+
+
+def test_one_file_that_fails_for_any_reason_costs_itself_only(
+    fsq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail_on_one(task: common.Task, _: object) -> Outcome:
+        if task.source == "b":
+            raise RuntimeError("something nobody thought of")
+        return Outcome("done")
+
+    with pytest.raises(typer.Exit):
+        common.run([common.Task(name, "x") for name in "abc"], fail_on_one, {}, 1, False, True)
+    told = capfd.readouterr().err
+    assert told.count("done") == 2
+    assert "b: RuntimeError: something nobody thought of" in " ".join(told.split())
 
 
 @pytest.mark.xdist_group("machine")

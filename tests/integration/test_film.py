@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -104,9 +105,37 @@ def test_pipes(clip: Path, tmp_path: Path) -> None:
     assert back.startswith(b"\x89PNG")
     video = call("encode", "-", "-", "--audio", "none", stdin=clip.read_bytes()).stdout
     y4m = call("decode", "-", "-", stdin=video).stdout
-    assert y4m.startswith(b"YUV4MPEG2 W80 H64")
+    assert y4m.startswith(b"YUV4MPEG2 W80 H64 F150:7 ")  # that of the clip on average
     again = call("encode", "-", "-", stdin=y4m).stdout
     assert again.startswith(b"FSQC")
+
+
+def test_a_pipe_keeps_the_sound(clip: Path, tmp_path: Path) -> None:
+    call("encode", clip, tmp_path / "c.fsq", "--effort", 0)
+    call("decode", tmp_path / "c.fsq", tmp_path / "file.mkv")
+    call("decode", "-", tmp_path / "pipe.mkv", stdin=(tmp_path / "c.fsq").read_bytes())
+    assert sound_packets(tmp_path / "pipe.mkv") == sound_packets(tmp_path / "file.mkv") != []
+
+
+@pytest.mark.parametrize("suffix", [".y4m", ".avi"])
+def test_formats_of_one_frame_rate_repeat_frames_and_say_so(tmp_path: Path, suffix: str) -> None:
+    clip = [picture(32, 48, 5.0 * i) for i in range(5)]
+    with (tmp_path / "v.mkv").open("wb") as target:
+        writer = MovieWriter(target, ".mkv", 48, 32, Fraction(1, 600), Fraction(25), {})
+        for frame, time in zip(clip, (0, 24, 48, 120, 144), strict=True):  # two frames are missing
+            writer.write(frame, time)
+        writer.close()
+    call("encode", tmp_path / "v.mkv", tmp_path / "v.fsq")
+    done = call("decode", tmp_path / "v.fsq", tmp_path / f"back{suffix}")
+    assert b"2 frames were repeated and 0 left out" in b" ".join(done.stderr.split())
+    with av.open(str(tmp_path / f"back{suffix}")) as container:
+        assert container.streams.video[0].average_rate == 25
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == 7
+    steps = [float(np.abs(a.astype(int) - b).mean()) for a, b in itertools.pairwise(frames)]
+    assert max(steps[2:4]) < 0.5 * min(
+        steps[0], steps[1], steps[4], steps[5]
+    )  # AVI repeats them but for rounding
 
 
 def test_a_moving_gif_is_a_video_and_a_single_one_a_picture(tmp_path: Path) -> None:

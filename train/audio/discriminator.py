@@ -1,9 +1,11 @@
 """A discriminator of spectra: what tells a decoder that its output is not speech, where no distance can.
 
-Distances to one original punish detail that is plausible but elsewhere, so above a few kilohertz decoders smooth.
+Distances to one original punish detail that is plausible but elsewhere, so above a few kilohertz decoders
+smooth.
 Networks that learn to tell originals from reconstructions ask for detail of the right kind instead: complex
-spectra at three resolutions (Jang et al. 2021, UnivNet; Défossez et al. 2022, EnCodec), hinge losses (Lim and Ye 2017)
-and the distance of their features (Larsen et al. 2016). To stay cheap, each resolution looks at its own third of a crop.
+spectra at three resolutions (Jang et al. 2021, UnivNet; Défossez et al. 2022, EnCodec), hinge losses (Lim and
+Ye 2017) and the distance of their features (Larsen et al. 2016). To stay cheap, each resolution looks at its
+own third of a crop.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _FLOOR = 1e-4
 _LEAK = 0.2
 
 Maps = list[Tensor]
-"""Feature maps (B, C, T, F) of every layer of every resolution; the last of each resolution are scores (B, 1, T, F)."""
+"""Feature maps (B, C, T, F) of every layer of a resolution; the last are scores (B, 1, T, F)."""
 
 
 class SpectrumDiscriminator(nn.Module):
@@ -46,23 +48,23 @@ class SpectrumDiscriminator(nn.Module):
         for window in _WINDOWS:
             self.register_buffer(f"hann{window}", torch.hann_window(window), persistent=False)
 
-    def places(self, samples: int) -> list[int]:
-        """Random starts, one for each resolution, of the third of a crop that it looks at."""
+    def random_starts(self, samples: int) -> list[int]:
+        """First sample, for each resolution, of the third of a crop that it looks at."""
         length = _third(samples)
         return [int(torch.randint(samples - length + 1, ())) for _ in _WINDOWS]
 
-    def forward(self, x: Tensor, places: Sequence[int]) -> list[Maps]:
-        """Maps by resolution of audio float32 (B, N), N at least 2048; `places` from the method of that name."""
+    def forward(self, x: Tensor, starts: Sequence[int]) -> list[Maps]:
+        """Maps by resolution of audio float32 (B, N), N at least 2048; `starts` from `random_starts`."""
         length = _third(x.shape[1])
-        found = []
-        for window, place, critic in zip(_WINDOWS, places, self.critics, strict=True):
-            y = self._spectrum(x[:, place : place + length], window)
+        resolutions = []
+        for window, start, critic in zip(_WINDOWS, starts, self.critics, strict=True):
+            y = self._spectrum(x[:, start : start + length], window)
             maps: Maps = []
             for layer in critic.children():
                 y = layer(F.leaky_relu(y, _LEAK) if maps else y)
                 maps.append(y)
-            found.append(maps)
-        return found
+            resolutions.append(maps)
+        return resolutions
 
     def _spectrum(self, x: Tensor, window: int) -> Tensor:
         """Real and imaginary parts of compressed complex spectra (B, 2, T, F)."""
@@ -77,23 +79,23 @@ def _third(samples: int) -> int:
     return max(_WINDOWS[-1], samples // 3)
 
 
-def adversarial_terms(adversary: nn.Module, y: Tensor, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def adversarial_terms(discriminator: nn.Module, y: Tensor, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The discriminator's own loss, and what it asks of a reconstruction.
 
     Args:
-        adversary: a `SpectrumDiscriminator`, perhaps wrapped for several processes.
+        discriminator: a `SpectrumDiscriminator`, perhaps wrapped for several processes.
         y: reconstructions (B, N), with gradients.
         x: originals (B, N).
 
     Returns:
-        the loss () whose gradients reach the discriminator only, and the terms `adversarial` and `features` () whose
-        gradients reach y only.
+        the loss () whose gradients reach the discriminator only, and the terms `adversarial` and `features`
+        () whose gradients reach y only.
     """
-    bare: Any = getattr(adversary, "module", adversary)
-    places = bare.places(x.shape[1])
-    both = adversary(torch.cat([x, y.detach()]), places)
+    bare: Any = getattr(discriminator, "module", discriminator)
+    starts = bare.random_starts(x.shape[1])
+    both = discriminator(torch.cat([x, y.detach()]), starts)
     fixed = {name: weight.detach() for name, weight in bare.named_parameters()}
-    fakes = functional_call(bare, fixed, (y, places))
+    fakes = functional_call(bare, fixed, (y, starts))
     own, adversarial, features = (y.new_zeros(()) for _ in range(3))
     for maps, fake in zip(both, fakes, strict=True):
         real, made = maps[-1].float().chunk(2)

@@ -1,13 +1,14 @@
 """The learned prior in floats: what is trained here is exported to the integers of `fsqcodec.audio.prior`.
 
-A causal network over the digits of residual FSQ tokens. Every digit (stage, channel) of a frame is predicted from
+A causal network over the digits of residual FSQ tokens. Every digit (stage, channel) is predicted from
 - earlier frames: their digits, embedded, through two causal convolutions;
 - the stages before it in its frame, and the channels before it in its stage.
 
-Hidden units come in blocks, one a layer of the bitstream, the largest for the most important layer, and a block sees
-blocks of the same and of more important layers only (weights masked block-triangular). So layers can be dropped, from
-the last on, and what is left decodes. Inside a frame the network is a NADE (Larochelle and Murray 2011) over stages:
-one running sum of embeddings, to which every stage adds its digits, gives the hidden units of the next.
+Hidden units come in blocks, one a layer of the bitstream, the largest for the most important layer, and a
+block sees blocks of the same and of more important layers only (weights masked block-triangular). So layers
+can be dropped, from the last on, and what is left decodes. Inside a frame the network is a NADE (Larochelle
+and Murray 2011) over stages: one running sum of embeddings, to which every stage adds its digits, gives the
+hidden units of the next.
 """
 
 from __future__ import annotations
@@ -88,15 +89,16 @@ class PriorNetwork(QuantizedNetwork):
         context = [units @ weights for units, weights in blocks]
         told = torch.cat([w("history"), w("siblings") * self.earlier], -1).unbind()
         sums, logits = far.new_zeros(()), []
-        # Stage by stage: what one needs fits the cache, which halves the time against all stages in one tensor.
+        # Stage by stage: what one needs fits the cache, which halves the time against one tensor of all.
         for s, (digit, out) in enumerate(zip(chosen.unbind(2), w("out").unbind(), strict=True)):
             if s % self.stages_per_layer == 0:
                 sums = sums + context[s // self.stages_per_layer].float()
             later, siblings = (digit @ told[s]).split([self.blocks[-1], chosen.shape[-1]], -1)
             logits.append(self.units(sums + self.hidden_bias[s]) @ out + siblings)
             sums = sums + later
-        possible = (torch.stack(logits, 2).float() + self.out_bias).masked_fill(self.impossible, -1e4)
-        return possible.unflatten(-1, (len(self.levels), self.depth))
+        choices = (torch.stack(logits, 2).float() + self.out_bias).masked_fill(self.impossible, -1e4)
+        digit_logits: Tensor = choices.unflatten(-1, (len(self.levels), self.depth))
+        return digit_logits
 
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.audio.prior.Prior`; `quantize` comes first."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from fsqcodec.audio.blocks import Block
+from fsqcodec.audio.codec import AudioWeights
 from fsqcodec.audio.model import AudioConfig, AudioModel
 from fsqcodec.audio.tokens import STAGES_PER_LAYER
-from fsqcodec.checkpoints import AudioWeights, audio_weights, round_matrices, save_model
+from fsqcodec.checkpoints import audio_weights, round_matrices, save_model
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import ConfigError
 from fsqcodec.losses.reconstruction import Bands, Harmonics, ReconstructionLoss
@@ -89,14 +90,14 @@ class AudioTask(Task):
         return muon_and_adamw(self.model, self.auxiliary.values(), self.config.optim, dtype, capturable)
 
     def capturable(self, progress: float) -> bool:
-        """Once rounding has begun; not with a discriminator, which draws the parts of crops that it looks at."""
+        """Once rounding has begun; not with a discriminator, which draws what it looks at."""
         rounding = progress >= self.config.optim.no_quantizer
         return self.config.cuda_graphs and rounding and "adversary" not in self.auxiliary
 
     def loss(
         self, model: Any, auxiliary: dict[str, Any], batch: Batch, weigh: Weigh, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the reconstruction terms, λ times the rate, and the losses of the auxiliary networks."""
+        """Weighted sum of the reconstruction terms, λ times the rate, and the auxiliary networks' losses."""
         weights = {
             field.name: weigh(getattr(self.config.loss, field.name)) for field in fields(self.config.loss)
         }
@@ -140,7 +141,7 @@ class AudioTask(Task):
         return AudioValidator.of_media(media, self.model.config, prior=prior) if media else None
 
     def publish(self, path: Path, model: AudioModel, provenance: dict[str, Any], last: bool) -> None:
-        """Write the model with static tables; `PriorTask` adds the learned prior. A decoder keeps its encoder's."""
+        """Write the model with static tables; `PriorTask` adds the prior. A decoder keeps its encoder's."""
         if self.config.parts == "decoder" and self.pretrained:
             # Averaging may touch the last bits of a frozen encoder, whose tokens must not change.
             model.encoder.load_state_dict(self.pretrained.model.encoder.state_dict())
@@ -190,6 +191,6 @@ def restored_prior(model: AudioModel, pretrained: AudioWeights | None) -> PriorN
         or any(getattr(model.config, s) != getattr(pretrained.model.config, s) for s in settings)
     ):
         return PriorNetwork(model.quantizer, STAGES_PER_LAYER)
-    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, pretrained.prior.width)
+    prior = PriorNetwork(model.quantizer, STAGES_PER_LAYER, len(pretrained.prior.tensors["embed_bias"]))
     prior.restore(pretrained.prior)
     return prior

@@ -67,9 +67,9 @@ class AudioValidator:
 
     @torch.no_grad()
     def score(self, model: AudioModel) -> dict[str, float]:
-        """Means of SI-SDR in dB, PESQ and ViSQOL: `…_N` for N stages (all, half, a quarter), `…_at_K` at K kbit/s.
+        """SI-SDR in dB, PESQ and ViSQOL: `…_N` of N stages (all, half, a quarter), `…_at_K` of K kbit/s.
 
-        A bitrate between those of two numbers of stages has a score between theirs, as files have (`Codec.limit`).
+        A bitrate between those of two numbers of stages has a score between theirs, as files have.
         """
         model.eval()
         full = model.quantizer.stages
@@ -103,7 +103,7 @@ class AudioValidator:
         """Bitrate of every prefix of the stages, (stages,)."""
         quantizer, rate = model.quantizer, self.config.frame_rate / 1000
         if self.prior is None:
-            return np.arange(1, quantizer.stages + 1) * quantizer.bits * rate
+            return np.arange(1, quantizer.stages + 1, dtype=np.float64) * quantizer.bits * rate
         spent, frames = torch.zeros(quantizer.stages), 0
         for clip in self.clips:
             digits = quantizer.stage_digits(self._run(model, clip, 1)[1])

@@ -34,7 +34,7 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """Weights of the losses at the first step and from 70 % of the steps on, linear in between; one number is both.
+    """Weights of the losses at the first step and from 70 % of the steps on; one number is both.
 
     The waveform comes first: a network that has learned envelopes of noise does not find back to it.
     """
@@ -48,7 +48,7 @@ class LossConfig:
     harmonics: tuple[float, float] = (0.0, 2.0)
     rumble: tuple[float, float] = (0.0, 50.0)
     adversarial: tuple[float, float] = (0.0, 0.0)
-    """Of what a discriminator, trained alongside, thinks of a reconstruction; for runs of the decoder alone."""
+    """Of what a discriminator, trained alongside, scores a reconstruction; for runs of the decoder only."""
     features: tuple[float, float] = (0.0, 0.0)
     """Of the distance between the discriminator's features."""
     rate: tuple[float, float] = (0.0, 0.0)
@@ -70,4 +70,4 @@ class AudioTrainConfig(CodecConfig):
     parts: str = "all"
     """`all`, or `decoder`: the encoder stays as it is, and with it the meaning of tokens and files."""
     adversary: str = ""
-    """Discriminator to start from (`adversary.safetensors` of a run with `loss.adversarial`); random when empty."""
+    """Discriminator to start from (`adversary.safetensors` of a run with `loss.adversarial`), or random."""

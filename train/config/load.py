@@ -17,8 +17,8 @@ def read_config(path: Path, kinds: Mapping[str, type[RunConfig]], overrides: Seq
     """Read the YAML file of a run.
 
     Args:
-        path: the file. Its `kind` names the dataclass; without one it is `prior` where there is `prior_of`, else
-            `audio`.
+        path: the file. Its `kind` names the dataclass; without one it is `prior` where there is `prior_of`,
+            else `audio`.
         kinds: the dataclass of every kind.
         overrides: settings that win over the file's, such as `optim.steps=2000`.
 

@@ -16,7 +16,7 @@ class PriorConfig(RunConfig):
     """Model whose tokens the prior learns: a shipped name or a `.safetensors` file. It stays as it is."""
     data: DataConfig
     shards: str = ""
-    """Token shards (a folder or one) of `fsqcodec corpus tokenize` to learn from; `data` is not encoded then."""
+    """Token shards (a folder or one) of `fsqcodec corpus tokenize`; `data` is not encoded then."""
     hours: float = 10.0
     """Tokens to learn from, of random pieces of the data."""
     frames: int = 100

@@ -26,12 +26,12 @@ class VisualDataConfig:
 
 @dataclass
 class VisualLossConfig:
-    """Distortion and rate: λ · squared error (of 255) + bits, both a picture element."""
+    """Distortion and rate: λ · squared error (of 255) + bits, both a pixel."""
 
     lambdas: tuple[float, float] = (0.0016, 0.06)
     """λ of the lowest and of the highest quality, geometric in between."""
     seams: float = 0.0
-    """Weight, beside the squared error, of its steps at block borders where the picture is flat (`seams.seams`)."""
+    """Weight, beside the squared error, of its steps at block borders in flat areas (`blocking_loss`)."""
 
 
 @dataclass(kw_only=True)

@@ -27,14 +27,14 @@ from .manifest import list_items
 # Pitch and tempo together, as resampling by small ratios: -3 … +3 semitones.
 _PITCH_RATIOS = [(6, 5), (9, 8), (16, 15), (15, 16), (8, 9), (5, 6)]
 _APART, _LONGEST = 25, 3
-"""Latent frames to a gap in crops that lose packets, and the most packets of two frames that are lost in a row."""
+"""Latent frames to a gap in crops that lose packets, and the most packets of two frames lost in a row."""
 
 
 class Crops(Dataset[dict[str, Tensor]]):
     """Random augmented crops; item i is `{"audio": float32 (samples,), "stages": int64 ()}`.
 
-    Where packets get lost (`config.lost`), also `"frames"`, int64 (samples // frame,): the latent frame that the
-    decoder sees in place of each, as in live streams.
+    Where packets get lost (`config.lost`), also `"frames"`, int64 (samples // frame,): the latent frame that
+    the decoder sees in place of each, as in live streams.
 
     Args:
         config: sources and augmentation.
@@ -118,7 +118,7 @@ class Crops(Dataset[dict[str, Tensor]]):
 
 
 def with_gaps(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Which of `count` latent frames a decoder sees in place of each, int64 (count,), when some packets get lost.
+    """Which latent frames a decoder sees in place of each of `count`, int64 (count,), when packets get lost.
 
     A gap is gone through with what was there before it, backwards, as a live decoder does.
     """

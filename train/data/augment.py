@@ -20,11 +20,12 @@ def equalise(audio: Tensor, rng: np.random.Generator) -> Tensor:
     octaves = torch.log2(1 + torch.arange(len(spectrum)) / len(spectrum) * 255) / 8
     grid = torch.stack([octaves * 2 - 1, torch.zeros_like(octaves)], -1)[None, None]
     curve = torch.nn.functional.grid_sample(points[:, :, None], grid, align_corners=True)[0, 0, 0]
-    return torch.fft.irfft(spectrum * 10 ** (curve / 20), n=size)[: len(audio)]
+    equalised: Tensor = torch.fft.irfft(spectrum * 10 ** (curve / 20), n=size)
+    return equalised[: len(audio)]
 
 
 def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> Tensor:
-    """The audio in a random room: direct sound, then decaying noise (Polack 1988) from a few milliseconds on."""
+    """The audio in a random room: direct sound, then decaying noise (Polack 1988)."""
     seconds = rng.uniform(*_REVERBERATION)
     length = round(seconds * sample_rate)
     decay = np.exp(-6.9 * np.arange(length) / length)
@@ -35,11 +36,12 @@ def place_in_room(audio: Tensor, sample_rate: int, rng: np.random.Generator) -> 
     tail[0] += 1
     size = _fast(len(audio) + length)
     response = torch.fft.rfft(torch.from_numpy(tail).float(), n=size)
-    return torch.fft.irfft(torch.fft.rfft(audio, n=size) * response, n=size)[: len(audio)]
+    reverberant: Tensor = torch.fft.irfft(torch.fft.rfft(audio, n=size) * response, n=size)
+    return reverberant[: len(audio)]
 
 
 def put_behind(audio: Tensor, background: Tensor, snr: float) -> Tensor:
-    """The audio with a background of the same length, `snr` decibels softer; alone where either is silence."""
+    """The audio with a background as long, `snr` decibels softer; alone where either is silence."""
     voice, other = (float(x.square().mean().sqrt()) for x in (audio, background))
     if voice < 1e-4 or other < 1e-6:
         return audio

@@ -36,7 +36,8 @@ def cached_samples(item: Item, sample_rate: int, cache: Path) -> NDArray[np.int1
     def decode() -> NDArray[np.int16]:
         with AudioReader(item.open(), sample_rate, item.key) as reader:
             mono = reader.read().mean(axis=0)
-        return np.clip(np.rint(mono * 32767), -32768, 32767).astype(np.int16)
+        samples: NDArray[np.int16] = np.clip(np.rint(mono * 32767), -32768, 32767).astype(np.int16)
+        return samples
 
     return _mapped(cache / f"{Path(item.key).stem}-{_digest(key)}.npy", decode)
 
@@ -78,5 +79,5 @@ def _mapped(path: Path, decode: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         with part.open("wb") as out:
             np.save(out, array)
         part.replace(path)
-    array = np.load(path, mmap_mode="r")
-    return array
+    mapped: NDArray[Any] = np.load(path, mmap_mode="r")
+    return mapped

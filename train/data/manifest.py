@@ -1,4 +1,4 @@
-"""Where media come from: folders, globs, single files, lists of them (`.txt`), and WebDataset shards (`.tar`)."""
+"""Where media come from: folders, globs, files, lists of them (`.txt`), and WebDataset shards (`.tar`)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .token_shards import read_shard, shards_of
 
 
 class TokenPieces(Dataset[dict[str, Tensor]]):
-    """Random pieces; item i is `{"digits": int64 (frames, stages, d)}` and depends on the seed and on i alone.
+    """Random pieces; item i, `{"digits": int64 (frames, stages, d)}`, depends on the seed and on i alone.
 
     Args:
         tokens: int16 (pieces, frames, stages).
@@ -41,7 +41,7 @@ class TokenPieces(Dataset[dict[str, Tensor]]):
 
 
 def prior_tokens(config: PriorConfig, codec: AudioModel, notify: Notify) -> Tensor:
-    """Tokens int16 (pieces, frames, stages); those of crops are kept as `tokens.safetensors` in the run's folder.
+    """Tokens int16 (pieces, frames, stages); the run's folder keeps those of crops as `tokens.safetensors`.
 
     Args:
         config: the run.

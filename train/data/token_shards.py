@@ -1,12 +1,13 @@
 """Whole corpora to token shards and back, by any number of processes, resumable after a kill at any moment.
 
-The items of the sources, in a fixed order, are cut into units of `per_shard`; unit i becomes `shard-00000i.tar` and
-belongs to process i mod n. A shard appears under its name only when it is complete, so what exists is done: nothing
-is missing afterwards and nothing there twice, whatever was killed and with however many processes it goes on.
+The items of the sources, in a fixed order, are cut into units of `per_shard`; unit i becomes
+`shard-00000i.tar` and belongs to process i mod n. A shard appears under its name only when it is complete, so
+what exists is done: nothing is missing afterwards and nothing there twice, whatever was killed and with
+however many processes it goes on.
 
-A shard is a WebDataset one: for every item `KEY.tokens.npy`, integers (streams, stages, frames), and `KEY.json` with
-the original's key, sample rate, length and tags. Beside it `shard-00000i.json` counts what is in it and lists what could
-not be read.
+A shard is a WebDataset one: for every item `KEY.tokens.npy`, integers (streams, stages, frames), and
+`KEY.json` with the original's key, sample rate, length and tags. Beside it `shard-00000i.json` counts what is
+in it and lists what could not be read.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def tokenize(
     stages: int | None = None,
     step: Step | None = None,
 ) -> Iterator[Path]:
-    """Write this process's shards of the sources that do not exist yet; gives the path of each when it is written.
+    """Write this process's shards of the sources that do not exist yet; gives each path when it is written.
 
     Args:
         codec: the model.
@@ -58,10 +59,10 @@ def tokenize(
     with state.main_process_first():
         _settle(out, codec, units, stages)
     for number in range(state.process_index, len(units), state.num_processes):
-        place = out / f"shard-{number:06d}.tar"
-        if place.exists():
+        shard = out / f"shard-{number:06d}.tar"
+        if shard.exists():
             continue
-        part, summary = place.with_suffix(".part"), _Summary()
+        part, summary = shard.with_suffix(".part"), _Summary()
         with part.open("wb") as file, webdataset.TarWriter(file, mtime=0) as tar:
             for item in units[number]:
                 try:
@@ -75,9 +76,9 @@ def tokenize(
                 if step:
                     step(encoded.seconds)
         summary.bytes = part.stat().st_size
-        place.with_suffix(".json").write_text(json.dumps(vars(summary)))
-        part.replace(place)
-        yield place
+        shard.with_suffix(".json").write_text(json.dumps(vars(summary)))
+        part.replace(shard)
+        yield shard
 
 
 def plan(sources: Sequence[str], per_shard: int) -> list[list[Item]]:
@@ -118,28 +119,40 @@ def _key(item: Item) -> str:
 def _settle(out: Path, codec: NeuralAudioCodec, units: list[list[Item]], stages: int | None) -> None:
     """Remember what the folder's shards are made of, or check that it is the same."""
     digest = hashlib.sha256(json.dumps([[_key(item) for item in unit] for unit in units]).encode())
-    facts = {"model": codec.name, "model_hash": codec.model_hash.hex(), "stages": stages,
-             "shards": len(units), "items": sum(map(len, units)), "sources": digest.hexdigest()}  # fmt: skip
-    place = out / _PLAN
-    if place.exists():
-        if json.loads(place.read_text()) != facts:
+    facts = {
+        "model": codec.name,
+        "model_hash": codec.model_hash.hex(),
+        "stages": stages,
+        "shards": len(units),
+        "items": sum(map(len, units)),
+        "sources": digest.hexdigest(),
+    }
+    path = out / _PLAN
+    if path.exists():
+        if json.loads(path.read_text()) != facts:
             raise ConfigError(
                 f"{out}: holds shards of other sources, of another model or settings; choose another --out"
             )
         return
     out.mkdir(parents=True, exist_ok=True)
-    part = place.with_suffix(".part")
+    part = path.with_suffix(".part")
     part.write_text(json.dumps(facts, indent=1))
-    part.replace(place)
+    part.replace(path)
 
 
 def _sample(codec: NeuralAudioCodec, item: Item, encoded: Encoded) -> dict[str, Any]:
     array = io.BytesIO()
     np.save(array, encoded.tokens)
     facts = {
-        "key": item.key, "model": codec.name, "model_hash": codec.model_hash.hex(), "sample_rate": encoded.sample_rate,
-        "samples": encoded.samples, "mid_side": encoded.mid_side, "stereo": encoded.stereo, "tags": encoded.tags,
-    }  # fmt: skip
+        "key": item.key,
+        "model": codec.name,
+        "model_hash": codec.model_hash.hex(),
+        "sample_rate": encoded.sample_rate,
+        "samples": encoded.samples,
+        "mid_side": encoded.mid_side,
+        "stereo": encoded.stereo,
+        "tags": encoded.tags,
+    }
     return {"__key__": _key(item), "tokens.npy": array.getvalue(), "json": json.dumps(facts).encode()}
 
 
@@ -153,17 +166,17 @@ class TokenItem:
     model_hash: str
 
 
-def shards_of(place: str | Path) -> list[Path]:
+def shards_of(folder: str | Path) -> list[Path]:
     """Token shards of a folder, or one shard.
 
     Raises:
         ConfigError: there are none.
     """
-    path = Path(place)
-    found = [path] if path.is_file() else sorted(path.glob("*.tar"))
-    if not found:
-        raise ConfigError(f"{place}: no token shards (.tar); `fsqcodec corpus tokenize` writes them")
-    return found
+    path = Path(folder)
+    shards = [path] if path.is_file() else sorted(path.glob("*.tar"))
+    if not shards:
+        raise ConfigError(f"{folder}: no token shards (.tar); `fsqcodec corpus tokenize` writes them")
+    return shards
 
 
 def read_shard(shard: Path) -> Iterator[TokenItem]:
@@ -192,16 +205,18 @@ def read_shard(shard: Path) -> Iterator[TokenItem]:
 
 
 def decode(
-    codec: NeuralAudioCodec, place: str, out: Path, suffix: str = ".wav", step: Step | None = None
+    codec: NeuralAudioCodec, folder: str, out: Path, suffix: str = ".wav", step: Step | None = None
 ) -> int:
-    """Media files of this process's token shards, `out/KEY` with another ending; existing ones stay. Returns the number written.
+    """Write media files of this process's token shards, `out/KEY` with another ending; returns how many.
+
+    Files that exist stay as they are.
 
     Raises:
         ConfigError: there are no shards.
         ModelError: they were made with another model.
     """
     state, written = PartialState(cpu=True), 0
-    for shard in shards_of(place)[state.process_index :: state.num_processes]:
+    for shard in shards_of(folder)[state.process_index :: state.num_processes]:
         for item in read_shard(shard):
             if item.model_hash != codec.model_hash.hex():
                 raise ModelError(
@@ -222,19 +237,20 @@ def decode(
     return written
 
 
-def statistics(codec: NeuralAudioCodec, place: str) -> dict[str, Any]:
+def statistics(codec: NeuralAudioCodec, folder: str) -> dict[str, Any]:
     """Hours, use of every stage, and bitrates of token shards.
 
     Returns:
-        `items`, `hours`, `bytes` of the shards, `bytes_an_hour`, `unreadable` (keys and errors), `kbps_fixed` (fixed-length
-        codes), `kbps_entropy` (sum of the stages' first-order entropies, bits that ideal static tables would spend) and `stages`, rows of `utilisation`,
-        `perplexity` and `entropy`; all per stream of sound where that matters.
+        `items`, `hours`, `bytes` of the shards, `bytes_an_hour`, `unreadable` (keys and errors), `kbps_fixed`
+        (fixed-length codes), `kbps_entropy` (sum of the stages' first-order entropies, bits that ideal static
+        tables would spend) and `stages`, rows of `utilisation`, `perplexity` and `entropy`; all per stream of
+        sound where that matters.
     """
     size = codec.model.quantizer.codebook_size
     counts = np.zeros((codec.stages, size), np.int64)
     seconds, items, spent, frames = 0.0, 0, 0, 0
     unreadable: list[dict[str, str]] = []
-    for shard in shards_of(place):
+    for shard in shards_of(folder):
         spent += shard.stat().st_size
         summary = shard.with_suffix(".json")
         if summary.exists():
@@ -257,7 +273,12 @@ def statistics(codec: NeuralAudioCodec, place: str) -> dict[str, Any]:
         )
     hours, rate = seconds / 3600, frames / max(seconds, 1e-9) / 1000
     return {
-        "items": items, "hours": hours, "bytes": spent, "bytes_an_hour": spent / max(hours, 1e-9), "unreadable": unreadable,
+        "items": items,
+        "hours": hours,
+        "bytes": spent,
+        "bytes_an_hour": spent / max(hours, 1e-9),
+        "unreadable": unreadable,
         "kbps_fixed": rate * codec.model.quantizer.bits * len(rows),
-        "kbps_entropy": rate * sum(row["entropy"] for row in rows), "stages": rows,
-    }  # fmt: skip
+        "kbps_entropy": rate * sum(row["entropy"] for row in rows),
+        "stages": rows,
+    }

@@ -1,4 +1,4 @@
-"""Crops of pictures, and of neighbouring frames of clips: crop number i depends on the seed and on i alone."""
+"""Crops of pictures, and of neighbouring frames of clips: crop i depends on the seed and on i alone."""
 
 from __future__ import annotations
 

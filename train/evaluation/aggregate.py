@@ -1,4 +1,4 @@
-"""What results say: means with intervals by codec and setting, rate differences, and whether a model got worse."""
+"""What results say: means with intervals, rate differences, and whether a model got worse."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def interval(values: NDArray[np.float64], seed: int = 0, draws: int = 2000) -> t
 
 
 def means(results: Results) -> list[dict[str, Any]]:
-    """A row for every kind, codec and setting: number of clips, mean rate, mean measures with 95 % intervals."""
+    """A row for every kind, codec and setting: number of clips, mean rate, means with 95 % intervals."""
     groups: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in results["rows"]:
         groups[row["kind"], row["codec"], row["setting"]].append(row)
@@ -71,7 +71,7 @@ def costs(row: dict[str, Any]) -> list[str]:
 
 
 def differences(results: Results) -> list[dict[str, Any]]:
-    """Bjøntegaard differences of every codec to its kind's anchors, by every measure of pictures and sound's headline.
+    """Bjøntegaard differences of every codec to its kind's anchors, of sound by the headline measure only.
 
     `rate` in per cent at equal quality, `quality` in the measure's unit at equal rate; None without overlap.
     """

@@ -1,7 +1,7 @@
 """What is compared: our models through real files, and the codecs of `peers`.
 
-A codec is named `NAME@SETTING`, such as `speech-24k@6`, `opus@12`, `jpeg@75`. Every round trip gives the decoded clip
-and the bytes spent: of the whole file for ours, of the coded packets for peers in containers.
+A codec is named `NAME@SETTING`, such as `speech-24k@6`, `opus@12`, `jpeg@75`. Every round trip gives the
+decoded clip and the bytes spent: of the whole file for ours, of the coded packets for peers in containers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from .clips import Decoded, Original
 from .peers import PEERS, timed
 
-SOUND_LADDER, PICTURE_LADDER = (1.5, 3.0, 6.0, 64.0), (1, 2, 3, 4, 5, 6, 7, 8)
+SOUND_LADDER: tuple[float, ...] = (1.5, 3.0, 6.0, 64.0)
+PICTURE_LADDER: tuple[float, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
 """kbit/s, and qualities, that our models are measured at."""
 
 

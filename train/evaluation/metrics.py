@@ -92,7 +92,8 @@ def _visqol() -> Any:
 def visqol_speech(estimate: Tensor, reference: Tensor, sample_rate: int) -> float | None:
     """ViSQOL in speech mode, MOS-LQO 1 … 5 (Chinen et al. 2020) of samples (N,).
 
-    None without `visqol-python`, and in less than 0.8 s or in silence, where there is no patch of speech to compare.
+    None without `visqol-python`, and in less than 0.8 s or in silence, where there is no patch of speech to
+    compare.
     """
     try:
         api = _visqol()
@@ -118,7 +119,7 @@ def score(estimate: Signal, reference: Signal, sample_rate: int) -> dict[str, fl
 
 
 def align(estimate: Signal, reference: Signal, reach: int = 2000) -> tuple[Signal, int]:
-    """The estimate (n,) shifted, by up to `reach` samples, to where it correlates best; and by how many samples."""
+    """The estimate (n,) shifted by up to `reach` samples to where it correlates best, and by how many."""
     size = 1 << (len(estimate) + len(reference)).bit_length()
     cross = np.fft.irfft(np.fft.rfft(estimate, size) * np.conj(np.fft.rfft(reference, size)), size)
     reach = min(reach, size // 2 - 1)
@@ -159,11 +160,11 @@ def _sound(x: NDArray[np.float32], y: NDArray[np.float32], rate: int) -> dict[st
 
 
 def _comb(y: NDArray[np.float32], x: NDArray[np.float32], rate: int) -> float:
-    """How much deeper evenly spaced lines are in y than in x, 1-8 kHz, at the spacing from 40 to 200 Hz where most.
+    """How much deeper lines are in y than in x, 1-8 kHz, at the even spacing from 40 to 200 Hz where most.
 
-    The long-term spectrum in dB, less its trend, is looked at as a signal along frequency. A codec that repeats its
-    frames has lines at multiples of their rate: a buzz that no other measure here hears. A voice's own pitch moves and
-    leaves none.
+    The long-term spectrum in dB, less its trend, is looked at as a signal along frequency. A codec that
+    repeats its frames has lines at multiples of their rate: a buzz that no other measure here hears. A
+    voice's own pitch moves and leaves none.
     """
     size = _comb_window(rate)
     hertz = np.arange(size // 2 + 1) * rate / size
@@ -179,12 +180,12 @@ def _comb(y: NDArray[np.float32], x: NDArray[np.float32], rate: int) -> float:
 
 
 def _comb_window(rate: int) -> int:
-    """Samples, about a sixth of a second: long enough to tell lines of 40 Hz apart. A clip needs two of them."""
+    """Samples of a sixth of a second, which tell lines of 40 Hz apart. A clip needs two of them."""
     return 1 << round(float(np.log2(0.17 * rate)))
 
 
 def _spectrogram(x: Tensor, size: int, hop: int) -> Tensor:
-    """Power (frames, bins) of frames of `size` samples, every `hop`; less than a frame is filled up with silence."""
+    """Power (frames, bins) of frames of `size` samples, every `hop`; zeros behind a short signal."""
     x = torch.nn.functional.pad(x, (0, max(0, size - len(x))))
     spectrum = torch.stft(x, size, hop, window=torch.hann_window(size), return_complex=True)
     return spectrum.abs().square().T

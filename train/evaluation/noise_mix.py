@@ -15,12 +15,13 @@ from ..data.augment import noise, put_behind
 
 
 def mix(clip: Path, behind: Sequence[Path], snr: float, number: int) -> tuple[NDArray[np.float32], int]:
-    """Samples float32 (1, n) of a clip, its channels averaged, with something behind it, and their rate in Hz.
+    """Samples float32 (1, n) of a clip, its channels averaged, with something behind it, and their rate in
+    Hz.
 
     Args:
         clip: the voice.
-        behind: files of which clip number `number` gets one, from a random moment on and over again if it is short;
-            none for stationary noise between white and brown.
+        behind: files of which clip number `number` gets one, from a random moment on and over again if it is
+            short; none for stationary noise between white and brown.
         snr: decibels of the clip's power above that of what is behind it.
         number: of the clip, and the seed.
 

@@ -69,7 +69,8 @@ class SoundPeer:
 
         def decode() -> NDArray[np.float32]:
             with AudioReader(file, own) as reader:
-                return reader.read()[0]
+                channel: NDArray[np.float32] = reader.read()[0]
+                return channel
 
         decoded, decode_seconds = timed(decode)
         return Decoded(decoded, size, encode_seconds, decode_seconds)

@@ -1,4 +1,4 @@
-"""Curves as files, for pages that show no scripts: SVG and PNG, in colours that the colour-blind tell apart."""
+"""Curves as SVG and PNG, for pages without scripts, in colours that the colour-blind tell apart."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def save(path: Path, lines: Sequence[Line], x: str, y: str, log: bool = True) ->
 
 
 def save_results(results: dict[str, Any], folder: Path) -> None:
-    """A plot of every measure of every kind of media against the rate: `folder/KIND-MEASURE.svg` and `.png`."""
+    """A plot of every measure against the rate, for every kind: `folder/KIND-MEASURE.svg` and `.png`."""
     table = means(results)
     for kind in dict.fromkeys(row["kind"] for row in table):
         rows = sorted((row for row in table if row["kind"] == kind), key=lambda row: row["rate"])

@@ -1,9 +1,10 @@
-"""The claims of FSQ, measured: the same small codec with four quantizers, trained for the same steps at equal bitrates.
+"""The claims of FSQ, measured: the same small codec with four quantizers, trained for the same steps at equal
+bitrates.
 
-At b bits a latent frame: `fsq`, one code of 2^b (levels of Mentzer et al. 2023, table 1); `rfsq`, two stages of
-2^(b/2); `vq`, one learned codebook of 2^b vectors, moving averages, k-means start and dead codes replaced (van den Oord
-et al. 2017; Zeghidour et al. 2021); `rvq`, two stages of 2^(b/2) such. The learned codebooks are those of lucidrains'
-`vector-quantize-pytorch`.
+At b bits a latent frame: `fsq`, one code of 2^b (levels of Mentzer et al. 2023, table 1); `rfsq`, two stages
+of 2^(b/2); `vq`, one learned codebook of 2^b vectors, moving averages, k-means start and dead codes replaced
+(van den Oord et al. 2017; Zeghidour et al. 2021); `rvq`, two stages of 2^(b/2) such. The learned codebooks
+are those of lucidrains' `vector-quantize-pytorch`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _WEIGHTS = {
     "harmonics": 0,
     "rumble": 0,
 }
-"""Fewer than a thousand bits a second carry envelopes: no network of this size follows the waveform with them."""
+"""Fewer than a thousand bits a second carry envelopes: no network of this size follows waveforms so."""
 _BATCH, _WARMUP, _RATE, _CLIP = 4, 50, 2e-3, 1.0
 
 

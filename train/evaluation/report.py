@@ -1,7 +1,7 @@
 """One HTML file that opens offline: curves, sortable tables, and blind listening and looking.
 
-Plots are Plotly's (pan, zoom, hover, saving as SVG or PNG), bundled. What is ours is the page around them, with its
-sorting and its players (`report.html` and `report.js` beside this module).
+Plots are Plotly's (pan, zoom, hover, saving as SVG or PNG), bundled. What is ours is the page around them,
+with its sorting and its players (`report.html` and `report.js` beside this module).
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def _sortable(title: str, heads: list[str], lines: list[str]) -> str:
     head = "".join(f'<th aria-sort="none"><button type="button">{name}</button></th>' for name in heads)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table class="sortable">'
-        f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        f"<caption>{title}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
@@ -167,7 +168,7 @@ def _cut(original: Original) -> Original:
 
 
 def _near(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of every codec the setting whose rate is nearest to the geometric mean of all: comparable, not equal."""
+    """Of every codec the setting whose rate is nearest to the geometric mean: comparable, not equal."""
     centre = np.exp(np.mean([np.log(row["rate"]) for row in rows]))
     best: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: abs(np.log(row["rate"] / centre))):

@@ -7,9 +7,9 @@ Results are one JSON object (schema `fsqcodec-eval-2`):
               "measures": {name: value}}],
      "failures": [{"clip", "codec", "setting", "error"}]}
 
-`rate` is kbit/s for sound and video and bits a pixel for pictures; `encode_x` and `decode_x` are seconds of media a
-second of work, or millions of pixels a second; `memory_mb` is by how much the process grew at its peak over both, a
-model that is loaded for it included, or null.
+`rate` is kbit/s for sound and video and bits a pixel for pictures; `encode_x` and `decode_x` are seconds of
+media a second of work, or millions of pixels a second; `memory_mb` is by how much the process grew at its
+peak over both, a model that is loaded for it included, or null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -31,10 +31,13 @@ import numpy as np
 import torch
 from av.error import FFmpegError
 from fsqcodec.audio.rdo import EFFORT, PATIENCE
-from fsqcodec.checkpoints import find_model
+from fsqcodec.checkpoints import find_model, read_metadata
 from fsqcodec.errors import FSQCodecError
+from fsqcodec.files.inputs import PICTURES
+from fsqcodec.media.video_reader import has_pictures
 
-from .clips import Original, read_original
+from ..data.visual import is_development
+from .clips import KINDS, Original, read_original
 from .codecs import PICTURE_LADDER, SOUND_LADDER, model_and_effort, round_trip
 from .metrics import measure
 from .peers import PEERS
@@ -53,17 +56,53 @@ class Job:
     setting: float
 
 
-def plan(
-    clips: Sequence[tuple[str, str]], models: dict[str, list[str]], peers: dict[str, list[str]]
-) -> list[Job]:
-    """Jobs for clips (path, kind), and codecs by kind at the settings of their ladders."""
+ByKind = dict[str, list[str]]
+"""Names or paths for every one of `clips.KINDS`."""
+
+
+def clips_by_kind(files: Iterable[Path], most: int, held_out: bool) -> ByKind:
+    """Paths of media files, up to `most` of each kind.
+
+    Args:
+        files: sound, pictures and videos.
+        most: of each kind.
+        held_out: of pictures and videos only those that training leaves out.
+    """
+    clips: ByKind = {kind: [] for kind in KINDS}
+    for file in files:
+        if not has_pictures(file):
+            kind = "sound"
+        else:
+            kind = "picture" if file.suffix.lower() in PICTURES else "video"
+        if len(clips[kind]) < most and (kind == "sound" or not held_out or is_development(file)):
+            clips[kind].append(str(file))
+    return clips
+
+
+def models_by_kind(models: Iterable[str]) -> ByKind:
+    """Our models, for sound perhaps with an effort (see `codecs.model_and_effort`), by what they are for.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    by_kind: ByKind = {kind: [] for kind in KINDS}
+    for model in models:
+        visual = read_metadata(find_model(model_and_effort(model)[0])).get("kind") == "visual"
+        for kind in ("picture", "video") if visual else ("sound",):
+            by_kind[kind].append(model)
+    return by_kind
+
+
+def plan(clips: ByKind, models: ByKind, peers: ByKind) -> list[Job]:
+    """Every clip by every codec for its kind at the settings of the codec's ladder."""
     jobs = []
-    for clip, kind in clips:
-        for model in models.get(kind, []):
-            ladder = SOUND_LADDER if kind == "sound" else PICTURE_LADDER
-            jobs += [Job(clip, kind, model, setting) for setting in ladder]
-        for peer in peers.get(kind, []):
-            jobs += [Job(clip, kind, peer, setting) for setting in PEERS[kind][peer].ladder]
+    for kind in KINDS:
+        ladders = dict.fromkeys(models[kind], SOUND_LADDER if kind == "sound" else PICTURE_LADDER)
+        ladders |= {peer: PEERS[kind][peer].ladder for peer in peers[kind]}
+        for clip in clips[kind]:
+            jobs += [
+                Job(clip, kind, codec, setting) for codec, ladder in ladders.items() for setting in ladder
+            ]
     return jobs
 
 

@@ -1,7 +1,7 @@
 """Work for a GPU as one unit: its kernels are captured once and replayed (CUDA graphs).
 
-A step of our small networks is thousands of short kernels. Launched one by one from Python they leave a large GPU
-idle for most of the time.
+A step of our small networks is thousands of short kernels. Launched one by one from Python they leave a large
+GPU idle for most of the time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _WARMUP = 3
-"""Calls that are carried out as they are, while libraries choose their kernels and buffers find their addresses."""
+"""Calls that run as they are, while libraries choose their kernels and buffers find their addresses."""
 
 Tensors = dict[str, Tensor]
 
@@ -21,8 +21,9 @@ class CudaGraph:
     """Calls `work`; on a GPU the first few times only, and replays what it did from then on.
 
     Args:
-        work: takes tensors by name and returns such. It may neither wait for the GPU nor draw random numbers on the
-            host, and whatever changes between calls must be in its arguments or in tensors that keep their addresses.
+        work: takes tensors by name and returns such. It may neither wait for the GPU nor draw random numbers
+            on the host, and whatever changes between calls must be in its arguments or in tensors that keep
+            their addresses.
     """
 
     def __init__(self, work: Callable[[Tensors], Tensors]) -> None:

@@ -1,4 +1,5 @@
-"""Muon: momentum for the matrices of hidden layers, made orthogonal before it is applied (Jordan et al. 2024).
+"""Muon: momentum for the matrices of hidden layers, made orthogonal before it is applied (Jordan et al.
+2024).
 
 All directions of a matrix learn at the same pace, instead of a few that the gradient is full of.
 """
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 
 from ..config.base import OptimConfig
 
-# Polynomials a·x + b·x³ + c·x⁵, each the best for the range of singular values that the one before leaves (Polar
-# Express, Amsel et al. 2025), with room for bfloat16 to round upwards: beyond 1 they explode. Together they bring
-# 0.003 … 1 to 0.34 … 1.66. Five of them from 0.0003 on trained no better.
+# Polynomials a·x + b·x³ + c·x⁵, each the best for the range of singular values that the one before leaves
+# (Polar Express, Amsel et al. 2025), with room for bfloat16 to round upwards: beyond 1 they explode. Together
+# they bring 0.003 … 1 to 0.34 … 1.66. Five of them from 0.0003 on trained no better.
 _POLYNOMIALS = (
     (8.2193, -23.3377, 16.6268),
     (3.969, -2.8424, 0.5167),
@@ -27,7 +28,7 @@ _MARGIN = 1.02
 
 
 def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The trained matrices in a network's blocks: what is wide on both sides, and neither input nor output."""
+    """The trained matrices in a network's blocks: wide on both sides, and neither input nor output."""
     ends = (".widen.weight", ".narrow.weight")
     return [p for name, p in network.named_parameters() if name.endswith(ends) and p.requires_grad]
 
@@ -52,11 +53,13 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     for i, (a, b, c) in enumerate(_POLYNOMIALS):
         gram = x @ x.mT if i else gram / bound**2
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
-    """One step for matrices (m, n); steps are as large as AdamW's at the same rate (Liu et al. 2025, section 2.2).
+    """One step for matrices (m, n); steps are as large as AdamW's at the same rate (Liu et al. 2025, section
+    2.2).
 
     Processes that train together share the work, a part of the matrices each, and all have the same result.
 

@@ -10,17 +10,19 @@ from torch import Tensor
 _BLOCK = 8
 """Pixels between borders: those of the latents' 16×16 blocks and of the decoder's patches."""
 _BUSY = 4.0
-"""Mean square step between neighbours, of values up to 255, beyond which a picture hides steps of the error."""
+"""Mean square step between neighbours, of values up to 255, beyond which a picture hides the error's."""
 
 
 def blocking_loss(decoded: Tensor, original: Tensor) -> Tensor:
     """Mean square step of the error over block borders, each weighted by how flat the original is there.
 
-    Squared error alone hardly notices a step of one or two levels between blocks, but in an even sky or shadow nothing
-    hides it (a similar measure scores deblocking filters: Yim and Bovik 2011, "Quality assessment of deblocked images").
+    Squared error alone hardly notices a step of one or two levels between blocks, but in an even sky or
+    shadow nothing hides it (a similar measure scores deblocking filters: Yim and Bovik 2011, "Quality
+    assessment of deblocked images").
 
     Args:
-        decoded, original: float32 (B, H, W, 3), values up to 255, of one shape, more than a block high and wide.
+        decoded, original: float32 (B, H, W, 3), values up to 255, of one shape, more than a block high and
+            wide.
 
     Returns:
         float32 (B,).

@@ -1,8 +1,8 @@
 """The prior of pictures in floats: what is trained here is exported to `fsqcodec.visual.prior`.
 
-For every layer of the bitstream a small network of its own: contexts (`fsqcodec.visual.context`) → hidden units →
-hidden units → logits of the layer's digits. A bias by quality tells it the gain, another whether there is a frame
-before.
+For every layer of the bitstream a small network of its own: contexts (`fsqcodec.visual.context`) → hidden
+units → hidden units → logits of the layer's digits. A bias by quality tells it the gain, another whether
+there is a frame before.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class VisualPriorNetwork(QuantizedNetwork):
             before: the digits of the frame before.
         """
         layout, layers = self.layout, []
-        white = ~black(*digits.shape[1:3], digits.device)
+        white = _white(digits)
         for k in range(layout.layers):
             bias = self.get_parameter(f"bias{k}")[int(before is not None), quality]
             sums = bias[:, None, None]
@@ -82,24 +82,30 @@ class VisualPriorNetwork(QuantizedNetwork):
         table = self.get_parameter(name)
         if not self.scales:
             return table
-        return table + (torch.round(table * 2**LOGIT_BITS) / 2**LOGIT_BITS - table).detach()
+        rounded: Tensor = torch.round(table * 2**LOGIT_BITS) / 2**LOGIT_BITS
+        return table + (rounded - table).detach()
 
     def _inner(self, layer: int, digits: Tensor) -> Tensor | float:
         """Logits (B, h, w, channels, L) that the channel's coarser value adds."""
         rows = self.layout.inner(layer, digits)
         if rows is None:
             return 0.0
-        return self._table(f"inner{layer}")[torch.arange(self.layout.width, device=rows.device), rows]
+        logits: Tensor = self._table(f"inner{layer}")[
+            torch.arange(self.layout.width, device=rows.device), rows
+        ]
+        return logits
 
     def _echo(self, layer: int, digits: Tensor, before: Tensor) -> Tensor:
         """Logits (B, h, w, channels, L) that the frame before adds."""
         layout, table = self.layout, self._table(f"echo{layer}")
         change = layout.change(layer, digits, before, white=False)
         if not layout.place(layer)[0]:
-            white = ~black(*digits.shape[1:3], digits.device)[..., 0]
-            change = torch.where(white, layout.change(layer, digits, before, white=True), change)
+            change = torch.where(
+                _white(digits)[..., 0], layout.change(layer, digits, before, white=True), change
+            )
         rows = layout.echo(layer, digits, before)
-        return table[change[..., None], torch.arange(layout.width, device=rows.device), rows]
+        logits: Tensor = table[change[..., None], torch.arange(layout.width, device=rows.device), rows]
+        return logits
 
     def export(self) -> dict[str, NDArray[np.integer]]:
         """The tensors of `fsqcodec.visual.prior.VisualPrior`; `quantize` comes first."""
@@ -137,4 +143,11 @@ class VisualPriorNetwork(QuantizedNetwork):
 
 def by_layer(x: Tensor, layout: Layout) -> Tensor:
     """(B, h, w, passes, D) → (B, h, w, layers, channels of a layer)."""
-    return x.unflatten(-1, (layout.slices, -1)).flatten(3, 4)[:, :, :, : layout.layers]
+    layers: Tensor = x.unflatten(-1, (layout.slices, -1)).flatten(3, 4)
+    return layers[:, :, :, : layout.layers]
+
+
+def _white(digits: Tensor) -> Tensor:
+    """White fields of the checkerboard of positions, bool (h, w, 1)."""
+    height, width = digits.shape[1:3]
+    return ~black(height, width, digits.device)

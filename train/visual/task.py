@@ -66,7 +66,8 @@ class VisualTask(Task):
         low, high = config.loss.lambdas
         steps = torch.arange(shape.qualities, device=device) / max(1, shape.qualities - 1)
         self.lambdas = low * (high / low) ** steps
-        # Without weights the highest quality, whose loss is twenty times that of the lowest, would rule the network.
+        # Without weights the highest quality, whose loss is twenty times that of the lowest, would rule the
+        # network.
         self.weights = ((low * high) ** 0.5 / self.lambdas) ** 0.5
 
     def optimizers(self, dtype: torch.dtype, capturable: bool) -> list[Optimizer]:
@@ -133,7 +134,7 @@ class VisualTask(Task):
         return torch.cat([first[:, None], later], 1).flatten(0, 1)
 
     def _skip(self, count: int, z: Tensor, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions that hardly change stay as they were, frame after frame, as in encoding (`visual.skip`)."""
+        """Positions that hardly change stay as they were, frame after frame, as in encoding."""
         frames = [part.unflatten(0, (-1, count)).unbind(1) for part in (z, values, tokens)]
         kept = [tuple(part[0] for part in frames)]
         for new in zip(*(part[1:] for part in frames), strict=True):
@@ -151,7 +152,7 @@ class VisualTask(Task):
 
     def publish(self, path: Path, model: VisualModel, provenance: dict[str, Any], last: bool) -> None:
         """Write the model; with its prior in integers once that computes in their steps."""
-        prior = VisualPrior(self.prior.export(), model.config, seal=True) if self.prior.scales else None
+        prior = VisualPrior(self.prior.export(), model.config, finalise=True) if self.prior.scales else None
         save_model(path, model, {"train": provenance}, prior=prior)
 
 

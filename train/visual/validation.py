@@ -53,7 +53,7 @@ class VisualValidator:
 
     @torch.no_grad()
     def score(self, model: VisualModel) -> dict[str, float]:
-        """`bpp_Q` and `psnr_Q` for some qualities, and the Bjøntegaard rate difference to JPEG in per cent."""
+        """`bpp_Q` and `psnr_Q` of some qualities, and the Bjøntegaard rate difference to JPEG in per cent."""
         count = model.config.qualities
         qualities = sorted({round(i * (count - 1) / 4) for i in range(5)})
         points = np.array(

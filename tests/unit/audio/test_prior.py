@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fsqcodec.audio.codec import NeuralAudioCodec
-from fsqcodec.audio.prior import SCALES, TAPS, TYPES, Prior, check_bounds
+from fsqcodec.audio.prior import SCALES, TAPS, TYPES, Prior
 from fsqcodec.audio.tokens import Encoded
 from fsqcodec.bitstream.reader import Reader
 from fsqcodec.checkpoints import audio_weights, save_model
@@ -73,15 +73,15 @@ def quantizer() -> ResidualFSQ:
 
 @pytest.fixture(scope="module")
 def prior(quantizer: ResidualFSQ) -> Prior:
-    return Prior(random_tensors(quantizer, 24, 0), quantizer, PER_LAYER, seal=True)
+    return Prior(random_tensors(quantizer, 24, 0), quantizer, PER_LAYER, finalise=True)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([6, 24, 48]))
 def test_every_implementation_gives_the_same_integers(seed: int, frames: int, width: int) -> None:
     quantizer = ResidualFSQ([5, 6], groups=3, stages=5)
     tensors = random_tensors(quantizer, width, seed)
-    single = Prior(tensors, quantizer, PER_LAYER, seal=True)
-    double = Prior(tensors, quantizer, PER_LAYER, seal=True, carrier=torch.float64)
+    single = Prior(tensors, quantizer, PER_LAYER, finalise=True)
+    double = Prior(tensors, quantizer, PER_LAYER, finalise=True, carrier=torch.float64)
     tokens = random_tokens(quantizer, frames, seed)
     rows = single.frequencies(tokens)
     check_frequencies(rows)
@@ -100,7 +100,7 @@ def test_frames_that_are_known_are_context_and_cost_nothing(
     seed: int, frames: int, known: int, stages: int
 ) -> None:
     quantizer = ResidualFSQ([5, 6], groups=3, stages=5)
-    prior = Prior(random_tensors(quantizer, 24, seed), quantizer, PER_LAYER, seal=True)
+    prior = Prior(random_tensors(quantizer, 24, seed), quantizer, PER_LAYER, finalise=True)
     tables = StaticTables.estimate(torch.from_numpy(random_tokens(quantizer, 50, seed)[0]).long(), quantizer)
     tokens = random_tokens(quantizer, known + frames, seed)[0, :, :stages]
     past, new = tokens[:known], tokens[known:]
@@ -117,7 +117,7 @@ def test_the_last_stage_may_end_before_the_others(
     tail = data.draw(st.integers(0, frames))
     quantizer = ResidualFSQ([5, 6], groups=3, stages=5)
     tokens = random_tokens(quantizer, frames, seed)[0, :, :stages]
-    prior = Prior(random_tensors(quantizer, 24, seed), quantizer, PER_LAYER, seal=True)
+    prior = Prior(random_tensors(quantizer, 24, seed), quantizer, PER_LAYER, finalise=True)
     tables = StaticTables.estimate(torch.from_numpy(random_tokens(quantizer, 50, seed)[0]).long(), quantizer)
     for coder in (prior, tables):
         messages = coder.encode_layers(tokens, PER_LAYER, tail)
@@ -136,14 +136,14 @@ def test_the_last_stage_may_end_before_the_others(
 def test_plain_python_decodes_what_matrix_products_encoded(seed: int, tail: int) -> None:
     # Without numba's compiler the loops are plain Python: the oracle.
     quantizer = ResidualFSQ([5, 6], groups=3, stages=5)
-    prior = Prior(random_tensors(quantizer, 6, seed), quantizer, PER_LAYER, seal=True)
+    prior = Prior(random_tensors(quantizer, 6, seed), quantizer, PER_LAYER, finalise=True)
     tokens = random_tokens(quantizer, 3, seed)[0]
     messages = prior.encode_layers(tokens, PER_LAYER, tail)
-    compiled = {name: getattr(kernels, name) for name in ("run", *kernels.PARTS)}
+    compiled = {name: getattr(kernels, name) for name in ("decode", *kernels.PARTS)}
     with pytest.MonkeyPatch.context() as patch:
         for name, function in compiled.items():
             patch.setattr(kernels, name, function.py_func)
-        patch.setattr("fsqcodec.audio.prior.run", kernels.run)
+        patch.setattr("fsqcodec.audio.prior.decode", kernels.decode)
         with np.errstate(over="ignore"):
             decoded = prior.decode_layers(messages, 3, 5, PER_LAYER, tail)
             after = prior.decode_whole(prior.encode_whole(tokens, tokens[1:]), 3, 5, tokens[1:])
@@ -217,18 +217,18 @@ def test_frequencies_follow_the_logits() -> None:
 
 def test_a_network_that_could_overflow_is_refused(quantizer: ResidualFSQ) -> None:
     tensors = random_tensors(quantizer, 24, 0)
-    depth = max(quantizer.group_levels)
     for bias in ("embed_bias", "near_bias", "far_bias", "hidden_bias", "out_bias"):
         altered = {key: value.copy() for key, value in tensors.items()}
         altered[bias].flat[0] = integer.LIMIT
         with pytest.raises(ModelError, match="may reach"):
-            Prior(altered, quantizer, PER_LAYER, seal=True)
-    exactly = {key: np.zeros_like(value) for key, value in tensors.items()} | {"scales": tensors["scales"]}
+            Prior(altered, quantizer, PER_LAYER, finalise=True)
+    exactly = {key: np.zeros_like(value) for key, value in tensors.items()}
+    exactly |= {name: tensors[name] for name in ("scales", "blocks")}
     exactly["near_bias"][0] = integer.LIMIT
-    check_bounds(exactly, depth)
+    Prior(exactly, quantizer, PER_LAYER, finalise=True)
     exactly["near"][0, 0, 0] = -1
     with pytest.raises(ModelError, match="'near' may reach 16777343"):
-        check_bounds(exactly, depth)
+        Prior(exactly, quantizer, PER_LAYER, finalise=True)
 
 
 def test_a_weight_altered_by_one_is_noticed(prior: Prior, quantizer: ResidualFSQ) -> None:
@@ -237,7 +237,7 @@ def test_a_weight_altered_by_one_is_noticed(prior: Prior, quantizer: ResidualFSQ
         altered[name].flat[-1] += 1
         with pytest.raises(ModelError, match="known answer"):
             Prior(altered, quantizer, PER_LAYER)
-        assert Prior(altered, quantizer, PER_LAYER, seal=True).hash != prior.hash
+        assert Prior(altered, quantizer, PER_LAYER, finalise=True).hash != prior.hash
 
 
 def test_a_file_of_another_prior_is_refused(
@@ -249,7 +249,7 @@ def test_a_file_of_another_prior_is_refused(
     other["out_bias"][0, 0] += 1
     save_model(
         tmp_path / "other.safetensors", model, {}, tables,
-        Prior(other, model.quantizer, own.stages_per_layer, seal=True),
+        Prior(other, model.quantizer, own.stages_per_layer, finalise=True),
     )  # fmt: skip
     data = codec.to_bytes(encoded)
     with pytest.raises(ModelError, match="made with model speech-24k"):

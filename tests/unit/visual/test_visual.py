@@ -46,7 +46,7 @@ def random_prior(config: VisualConfig, seed: int) -> tuple[VisualPriorNetwork, V
         if name.startswith(("echo", "inner")):
             parameter.data = torch.randint(-200, 200, parameter.shape) / 64
     network.quantize()
-    prior = VisualPrior(network.export(), config, seal=True)
+    prior = VisualPrior(network.export(), config, finalise=True)
     network.restore(prior)  # biases are rounded at export only
     return network, prior
 
@@ -235,7 +235,7 @@ def test_altered_or_foreign_priors_are_refused(small: NeuralVisualCodec, tmp_pat
     too_large = {name: array.copy() for name, array in small.prior.tensors.items()}
     too_large["out_bias1"][0] = 1 << 25
     with pytest.raises(ModelError, match="may reach"):
-        VisualPrior(too_large, SMALL, seal=True)
+        VisualPrior(too_large, SMALL, finalise=True)
     data = small.encode_picture(picture(32, 32), 1)
     other = NeuralVisualCodec("other", small.model, random_prior(SMALL, 9)[1], small.model_hash, {})
     with pytest.raises(ModelError, match="--model"):

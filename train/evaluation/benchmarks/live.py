@@ -1,93 +1,98 @@
-"""What `fsqcodec bench live` times, and `bench keys` counts."""
+"""Time of live packets, and their bits by how many of them are independent."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from fsqcodec import AudioCodec, BatchDecoder, BatchEncoder, LiveDecoder, LiveEncoder
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from fsqcodec.audio.codec import NeuralAudioCodec
+from .rows import Row, Signal
 
-_PACKETS = 150
+_PACKETS, _WARMUP = 150, 5
 """Packets that are timed, after a few that are not."""
 _BATCH = 16
 """Streams of a batch."""
-_KEYS = {1: "all keys", 5: "every 5th", 25: "every 25th", 1 << 30: "the first"}
-"""Packets from key to key."""
+_INDEPENDENT = {1: "all", 5: "every 5th", 25: "every 25th", 1 << 30: "the first"}
+"""Packets from one that decodes by itself to the next."""
+_ASKED = (6, 3, 2)
+"""kbit/s."""
 
 
-def packet_times(
-    codec: NeuralAudioCodec, engine: str, clip: NDArray[np.float32], milliseconds: int
-) -> list[dict[str, Any]]:
-    """Milliseconds of a packet, encoder and decoder with prior and coder, for one stream and for each of a batch."""
-    from fsqcodec import BatchDecoder, BatchEncoder, Decoder, Encoder
-
-    frames = max(1, round(milliseconds * codec.frame_rate / 1000))
-    block = frames * codec.model.config.frame
-    parts = np.resize(clip, (_PACKETS + 5) * block).reshape(-1, block)
-    sender, receiver = Encoder(codec, frames), Decoder(codec)
+def packet_times(codec: AudioCodec, engine: str, clip: Signal, milliseconds: int) -> list[Row]:
+    """Milliseconds of a packet, prior and coder included, for one stream and for each of a batch."""
+    frames = _frames(codec, milliseconds)
+    block = frames * codec.networks.frame
+    parts = np.resize(clip, (_PACKETS + _WARMUP) * block).reshape(-1, block)
+    sender, receiver = LiveEncoder(codec, frames), LiveDecoder(codec)
     packets: list[list[bytes]] = []
     encoding = _each(parts, lambda part: packets.append(sender.push(part)))
-    decoding = _each(packets, lambda found: [receiver.push(packet) for packet in found])
+    decoding = _each(packets, lambda some: [receiver.push(packet) for packet in some])
     rows = [_row(engine, milliseconds, 1, encoding, decoding)]
-    many, all_of = BatchEncoder(codec, _BATCH, frames), BatchDecoder(codec, _BATCH, frames)
+    senders, receivers = BatchEncoder(codec, _BATCH, frames), BatchDecoder(codec, _BATCH, frames)
     batches: list[list[bytes]] = []
     blocks = [np.stack([np.roll(part, 37 * i) for i in range(_BATCH)]) for part in parts]
-    encoding = _each(blocks, lambda block: batches.append(many.push(block)))
-    decoding = _each(batches, all_of.push)
+    encoding = _each(blocks, lambda block: batches.append(senders.push(block)))
+    decoding = _each(batches, receivers.push)
     return [*rows, _row(engine, milliseconds, _BATCH, encoding / _BATCH, decoding / _BATCH)]
 
 
-def key_bitrates(
-    codec: NeuralAudioCodec, clips: list[NDArray[np.float32]], milliseconds: int
-) -> dict[str, float]:
-    """Kilobits a second of packets with their heads, when every one is a key, every 5th and so on, and only the first."""
-    found = {name: _kbps(codec, clips, milliseconds, key_every=every) for every, name in _KEYS.items()}
-    return {"packet_ms": float(milliseconds), **found}
+def by_independent(codec: AudioCodec, clips: Sequence[Signal], milliseconds: int) -> Row:
+    """Kilobits a second, headers included, when all packets are independent … only the first."""
+    rates = {
+        name: _kbps(codec, clips, milliseconds, independent_every=every)
+        for every, name in _INDEPENDENT.items()
+    }
+    return {"packet_ms": float(milliseconds), **rates}
 
 
-def paced_bitrates(codec: NeuralAudioCodec, clip: NDArray[np.float32], milliseconds: int) -> dict[str, float]:
-    """Kilobits a second that a clip takes where 6, 3 and 2 are asked for, all packets keys and only the first."""
-    found = {"packet_ms": float(milliseconds)}
-    for every in (min(_KEYS), max(_KEYS)):
-        for kbps in (6, 3, 2):
-            taken = _kbps(codec, [clip], milliseconds, key_every=every, kbps=kbps)
-            found[f"{kbps}, {_KEYS[every]}"] = taken
-    return found
+def asked_and_taken(codec: AudioCodec, clip: Signal, milliseconds: int) -> Row:
+    """Kilobits a second that a clip takes where 6, 3 and 2 are asked for, all or one packet independent."""
+    rates = {
+        f"{kbps}, {_INDEPENDENT[every]}": _kbps(
+            codec, [clip], milliseconds, independent_every=every, kbps=kbps
+        )
+        for every in (min(_INDEPENDENT), max(_INDEPENDENT))
+        for kbps in _ASKED
+    }
+    return {"packet_ms": float(milliseconds), **rates}
 
 
-def _kbps(
-    codec: NeuralAudioCodec, clips: list[NDArray[np.float32]], milliseconds: int, **settings: Any
-) -> float:
-    from fsqcodec import Encoder
+def _frames(codec: AudioCodec, milliseconds: int) -> int:
+    return max(1, round(milliseconds * codec.frame_rate / 1000))
 
-    frames, spent = max(1, round(milliseconds * codec.frame_rate / 1000)), 0
+
+def _kbps(codec: AudioCodec, clips: Sequence[Signal], milliseconds: int, **settings: Any) -> float:
+    spent = 0
     for clip in clips:
-        sender = Encoder(codec, frames, **settings)
+        sender = LiveEncoder(codec, _frames(codec, milliseconds), **settings)
         spent += sum(map(len, sender.push(clip) + sender.flush()))
     return spent * 8 / 1000 / sum(map(len, clips)) * codec.sample_rate
 
 
-def _each(items: Any, work: Callable[[Any], Any]) -> NDArray[np.float64]:
+def _each(items: Iterable[Any], work: Callable[[Any], Any]) -> NDArray[np.float64]:
     """Milliseconds of the work on every item but the first few."""
-    found = []
+    times = []
     for item in items:
         begin = time.perf_counter()
         work(item)
-        found.append(1000 * (time.perf_counter() - begin))
-    return np.array(found[5:])
+        times.append(1000 * (time.perf_counter() - begin))
+    return np.array(times[_WARMUP:])
 
 
 def _row(
     engine: str, milliseconds: int, streams: int, encoding: NDArray[np.float64], decoding: NDArray[np.float64]
-) -> dict[str, Any]:
+) -> Row:
     return {
-        "engine": engine, "packet_ms": milliseconds, "streams": streams,
-        "encode_ms_p50": float(np.percentile(encoding, 50)), "encode_ms_p99": float(np.percentile(encoding, 99)),
-        "decode_ms_p50": float(np.percentile(decoding, 50)), "decode_ms_p99": float(np.percentile(decoding, 99)),
+        "engine": engine,
+        "packet_ms": milliseconds,
+        "streams": streams,
+        "encode_ms_p50": float(np.percentile(encoding, 50)),
+        "encode_ms_p99": float(np.percentile(encoding, 99)),
+        "decode_ms_p50": float(np.percentile(decoding, 50)),
+        "decode_ms_p99": float(np.percentile(decoding, 99)),
         "real_time": milliseconds / float(encoding.mean() + decoding.mean()),
-    }  # fmt: skip
+    }
