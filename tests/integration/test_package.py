@@ -120,7 +120,10 @@ def test_codec_imports_neither_trainer_nor_command_line() -> None:
 @pytest.mark.xdist_group("machine")
 def test_style_and_types_are_clean() -> None:
     programs = Path(sysconfig.get_path("scripts"))
-    commands: list[list[str | Path]] = [[programs / "ruff", "check"], [programs / "ruff", "format", "--check"]]
+    commands: list[list[str | Path]] = [
+        [programs / "ruff", "check"],
+        [programs / "ruff", "format", "--check"],
+    ]
     if sys.platform != "win32":
         commands.append([ROOT / ".ci" / "typecheck"])
     environment = {**os.environ, "MYPY": str(programs / "mypy")}
