@@ -63,6 +63,7 @@ def _serve() -> None:
     import soundfile
     import torch
 
+    del sys.path[0]  # this folder, which a command does not look into
     assert all((av, numba, soundfile, torch))
     gc.freeze()  # what is there is not looked through, and so not copied, by any fork
     for line in sys.stdin:
