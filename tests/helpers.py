@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm
+
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 DATA = TESTS / "data"
@@ -15,9 +17,19 @@ SPEECH = DATA / "arctic_a0009.wav"
 CALL = [sys.executable, "-m", "fsqcodec.cli.main"]
 
 
+def run_command(
+    *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line in a process of its own."""
+    given = [str(argument) for argument in arguments]
+    if sys.platform == "linux":  # elsewhere forks and libraries do not go together
+        return warm.run(given, stdin, cwd)
+    return subprocess.run([*CALL, *given], input=stdin, capture_output=True, cwd=cwd)
+
+
 def call(*arguments: object, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:
-    """Run the command line in a process of its own; assert that it ends by `code` and without a traceback."""
-    done = subprocess.run([*CALL, *map(str, arguments)], input=stdin, capture_output=True)
+    """Run the command line; assert that it ends by `code` and without a traceback."""
+    done = run_command(*arguments, stdin=stdin)
     assert done.returncode == code, done.stderr.decode()
     assert b"Traceback" not in done.stderr
     return done

@@ -21,7 +21,7 @@ from fsqcodec.bitstream.writer import PACKET_SECONDS
 from fsqcodec.cli import common
 from fsqcodec.files.outcome import Outcome
 from fsqcodec.media.audio import AudioFacts, AudioReader, AudioWriter
-from helpers import CALL, SPEECH, call
+from helpers import CALL, SPEECH, call, run_command
 
 
 @pytest.fixture(scope="module")
@@ -148,18 +148,18 @@ def test_tags_survive(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_with_a_remedy(
-    fsq: Path, tmp_path: Path, arguments: list[str], code: int, says: str
+    fsq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, says: str
 ) -> None:
     (tmp_path / "rubbish.wav").write_bytes(os.urandom(1000))
     names = {"rubbish": tmp_path / "rubbish.wav", "speech": SPEECH, "fsq": fsq}
-    done = subprocess.run(
-        [*CALL, *(a.format(**names) for a in arguments)], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("COLUMNS", "200")
+    done = run_command(*(a.format(**names) for a in arguments), cwd=tmp_path)
+    errors = done.stderr.decode()
+    assert done.returncode == code, errors
+    assert says in errors
+    assert "Traceback" not in errors
     if code == 1:
-        assert done.stderr.count("\n") == 1
+        assert errors.count("\n") == 1
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(("x.", "."))]
 
 
@@ -217,6 +217,7 @@ def test_one_file_that_fails_for_any_reason_costs_itself_only(
     assert "b: RuntimeError: something nobody thought of" in " ".join(told.split())
 
 
+@pytest.mark.xdist_group("machine")
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     with (tmp_path / "long.wav").open("wb") as out:
         writer = AudioWriter(out, ".wav", AudioFacts(24000, 1))

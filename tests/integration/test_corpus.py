@@ -96,6 +96,7 @@ def test_media_in_shards_and_lists(codec: NeuralAudioCodec, tmp_path: Path) -> N
     assert all(np.array_equal(packed[key], plain[key]) for key in keys[:2])
 
 
+@pytest.mark.xdist_group("machine")
 def test_killed_at_any_moment_it_goes_on(codec: NeuralAudioCodec, tmp_path: Path) -> None:
     keys = _write_corpus(tmp_path / "in", 24)
     command = [sys.executable, "-m", "fsqcodec.cli.main", "corpus", "tokenize", str(tmp_path / "in"),

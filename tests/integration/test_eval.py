@@ -14,6 +14,8 @@ from helpers import SPEECH, call
 from media import picture, write_video
 from PIL import Image
 
+pytestmark = pytest.mark.xdist_group("report")
+
 CODECS = ("--models", "speech-24k:0,visual", "--peers", "opus,jpeg,mjpeg")
 
 

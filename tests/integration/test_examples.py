@@ -11,6 +11,8 @@ import pytest
 import soundfile
 from helpers import DATA, ROOT, call
 
+pytestmark = pytest.mark.xdist_group("examples")
+
 EXAMPLES = ROOT / "docs" / "examples"
 
 

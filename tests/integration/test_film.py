@@ -206,6 +206,7 @@ def test_info_counts_the_bits_of_every_frame(clip: Path, tmp_path: Path) -> None
     assert b"bits of frames" in call("info", tmp_path / "c.fsq", "--frames").stdout
 
 
+@pytest.mark.xdist_group("machine")
 def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
     peaks = {}
     for frames in (50, 450):

@@ -20,6 +20,8 @@ from fsqcodec.train.finetune import Finetune, Settings, split
 from helpers import RECIPE, SPEECH
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.xdist_group("finetune")
+
 PRIOR = """
 out: {out}
 prior_of: {model}

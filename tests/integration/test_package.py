@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -22,9 +23,14 @@ from PIL import Image
 
 
 def call(*command: object, cwd: Path | None = None) -> str:
-    return subprocess.run(
-        list(map(str, command)), check=True, capture_output=True, text=True, cwd=cwd
-    ).stdout  # fmt: skip
+    # Threads as a user has them, and no package but those of the environment.
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "PYTHONPATH")
+    }
+    done = subprocess.run(
+        list(map(str, command)), check=True, capture_output=True, text=True, cwd=cwd, env=environment
+    )
+    return done.stdout
 
 
 def fresh_environment(folder: Path) -> Path:
@@ -111,7 +117,16 @@ def test_codec_imports_neither_trainer_nor_command_line() -> None:
         ), file
 
 
-def test_ruff_and_mypy_are_clean() -> None:
-    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
-        done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.xdist_group("machine")
+def test_style_and_types_are_clean() -> None:
+    programs = Path(sysconfig.get_path("scripts"))
+    commands: list[list[str | Path]] = [
+        [programs / "ruff", "check"],
+        [programs / "ruff", "format", "--check"],
+    ]
+    if sys.platform != "win32":
+        commands.append([ROOT / ".ci" / "typecheck"])
+    environment = {**os.environ, "MYPY": str(programs / "mypy")}
+    for command in commands:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stdout[-2000:]

@@ -16,6 +16,8 @@ import pytest
 from fsqcodec.media.audio import AudioReader
 from helpers import SPEECH
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 BLOCK = 960
 """Samples of a message, 40 ms at 24 kHz."""
 

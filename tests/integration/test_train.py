@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.xdist_group("run")
+@pytest.mark.xdist_group("machine")
 def test_a_run_learns_and_its_model_works(run: Path) -> None:
     losses = _losses(run)
     assert np.mean([losses[s] for s in range(26, 31)]) < 0.6 * np.mean([losses[s] for s in range(1, 4)])
@@ -52,7 +52,7 @@ def test_a_run_learns_and_its_model_works(run: Path) -> None:
     assert codec.decode(codec.from_bytes(codec.to_bytes(codec.encode(audio)))).shape == (1, 24000)
 
 
-@pytest.mark.xdist_group("run")
+@pytest.mark.xdist_group("machine")
 def test_resume_goes_on_as_if_it_had_not_stopped(run: Path, recipe: Path, tmp_path: Path) -> None:
     trainer = _trainer(recipe, f"out={tmp_path / 'parts'}", "save_minutes=0.0001")
     original = trainer.train_step
@@ -93,7 +93,7 @@ def _two_processes(recipe: Path, *settings: str) -> tuple[list[str], dict[str, s
     return command, {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-@pytest.mark.xdist_group("run")
+@pytest.mark.xdist_group("machine")
 @pytest.mark.parametrize("setting", ["", "loss.features=[0.01, 0.01]"])
 def test_two_processes_learn_like_one_with_the_same_global_batch(
     run: Path, recipe: Path, tmp_path: Path, setting: str
@@ -112,6 +112,7 @@ def test_two_processes_learn_like_one_with_the_same_global_batch(
     assert metadata["train"]["processes"] == 2
 
 
+@pytest.mark.xdist_group("machine")
 def test_two_processes_stop_together_when_one_is_asked_and_resume(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command, environment = _two_processes(recipe, "optim.steps=1000000", "save_minutes=60")
@@ -136,6 +137,7 @@ def test_two_processes_stop_together_when_one_is_asked_and_resume(recipe: Path, 
     assert max(_losses(out)) == stopped + 2
 
 
+@pytest.mark.xdist_group("machine")
 def test_a_run_that_is_told_twice_to_stop_still_saves(recipe: Path, tmp_path: Path) -> None:
     """Schedulers tell all processes, and launchers pass it on."""
     script = f"""

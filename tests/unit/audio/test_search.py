@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from fsqcodec.audio.annealing import Search
 from fsqcodec.audio.codec import NeuralAudioCodec
@@ -125,15 +126,20 @@ def test_a_videos_sound_is_searched_within_its_bitrate(codec: NeuralAudioCodec) 
 def test_the_command_searches_as_it_is_told(
     codec: NeuralAudioCodec, speech: np.ndarray, tmp_path: Path
 ) -> None:
-    def tokens(*options: str) -> np.ndarray:
+    def tokens(*options: str, source: Path = SPEECH) -> np.ndarray:
         target = tmp_path / "out.fsq"
-        result = CliRunner().invoke(app, ["encode", str(SPEECH), str(target), "-y", *options])
+        result = CliRunner().invoke(app, ["encode", str(source), str(target), "-y", *options])
         assert result.exit_code == 0, result.output
         found: np.ndarray = codec.from_bytes(target.read_bytes()).tokens
         return found
 
     assert not np.array_equal(tokens("--effort", "1"), tokens("--effort", "0"))
     assert np.array_equal(tokens("--effort", "0"), codec.encode_media(SPEECH).tokens)
+    soundfile.write(tmp_path / "short.wav", speech[:7200], 24000, subtype="FLOAT")
+    asked, unasked = (
+        tokens(*options, source=tmp_path / "short.wav") for options in (("--effort", f"{EFFORT}"), ())
+    )
+    assert np.array_equal(asked, unasked)
     wrong = CliRunner().invoke(app, ["encode", str(SPEECH), str(tmp_path / "no.fsq"), "--effort", "much"])
     assert wrong.exit_code == 2
     assert not (tmp_path / "no.fsq").exists()

@@ -12,6 +12,7 @@ from fsqcodec.train.evaluation import quantizer_study as quantizers
 from fsqcodec.train.evaluation.aggregate import by_clip, compare, differences, interval
 from fsqcodec.train.evaluation.bd_rate import bjontegaard_quality, bjontegaard_rate
 from fsqcodec.train.evaluation.clips import Decoded, Original
+from fsqcodec.train.evaluation.codecs import round_trip
 from fsqcodec.train.evaluation.metrics import Signal, measure
 from helpers import SPEECH
 
@@ -88,6 +89,13 @@ def test_silence_has_no_score_that_is_no_number() -> None:
     found = measured(silence, silence, 16000)
     assert np.isfinite(list(found.values())).all()
     assert "ViSQOL speech (16 kHz)" not in found
+
+
+def test_models_are_measured_with_the_search_that_is_asked_for(speech: Signal) -> None:
+    clip = Original("sound", speech[:7200], Fraction(24000))
+    none, asked, unasked = (round_trip(clip, f"speech-24k{effort}", 3.0).data for effort in (":0", ":32", ""))
+    assert np.array_equal(asked, unasked)  # as `fsqcodec encode` does
+    assert not np.array_equal(none, unasked)
 
 
 def test_differences_by_clip_and_against_every_anchor() -> None:
