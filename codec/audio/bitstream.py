@@ -160,8 +160,10 @@ class AudioBitstream:
             have = header.stages_of(len(part.layers))
             return coder.decode_layers(part.layers, part.frames, have, per_layer, part.tail)[:, :wanted]
 
+        modes: dict[int, int | None] = {}
         for packet, result in _decode_ahead(reader, decode):
             try:
+                _check_stereo(packet, header, modes)
                 tokens = result()
             except BitstreamError as error:
                 if not keep_going:
@@ -209,6 +211,26 @@ class AudioBitstream:
             tokens, header.sample_rate, length, header.mid_side, header.tags, kept, header.layout, stereo
         )
         return encoded if kept is None else encoded.prefix(int(kept.max()))
+
+
+def _check_stereo(packet: Packet, header: AudioHeader, modes: dict[int, int | None]) -> None:
+    """Check that two streams of a stretch, and none of another number, are coded one way.
+
+    Args:
+        packet: the packet.
+        header: of its file.
+        modes: of the packets of stream 0 by their first frame; the latest is kept.
+
+    Raises:
+        BitstreamError: they are not.
+    """
+    if packet.stereo is not None and header.channels != 2:
+        raise BitstreamError(f"a stereo mode in a file of {header.channels} channels")
+    if packet.stream == 0:
+        modes.clear()
+        modes[packet.start] = packet.stereo
+    elif modes.get(packet.start, packet.stereo) != packet.stereo:
+        raise BitstreamError("its two streams are coded in different ways")
 
 
 def _decode_ahead(

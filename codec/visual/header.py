@@ -311,13 +311,19 @@ class SideInfo:
     """Whether frames after the first tell which positions stay as they were."""
 
     def pack(self) -> bytes:
-        """The bytes of layer 0."""
+        """The bytes of layer 0.
+
+        Raises:
+            BitstreamError: times are beyond what a file can hold.
+        """
         steps = [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
         numbers = (
             self.quality + _SKIPPING * self.skipping,
             zigzag(self.times[0]),
             *steps,
         )  # the first time may lie before zero
+        if max(numbers[1], *steps, 0) > MAX_STEP:
+            raise BitstreamError("times of frames: more ticks than a file can hold")
         return varints(numbers) + self.transparency
 
     @classmethod

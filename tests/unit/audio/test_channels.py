@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from fsqcodec.audio.channels import prefers_mid_side, streams_of, to_channels, t
 from fsqcodec.audio.codec import NeuralAudioCodec
 from fsqcodec.audio.tokens import Encoded, StereoRun, stereo_runs
 from fsqcodec.bitstream.reader import Reader
+from fsqcodec.bitstream.writer import Writer
+from fsqcodec.errors import BitstreamError
 from fsqcodec.media.audio import Samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,3 +113,20 @@ def test_runs_that_make_no_sense_are_refused() -> None:
     for wrong in ([[1, 1]], [[0, 1], [0, 0]], [[0, 1], [5, 0], [3, 1]]):
         with pytest.raises(ValueError, match="stereo"):
             stereo_runs(wrong)
+
+
+@pytest.mark.parametrize(
+    ("channels", "modes"), [(1, (1,)), (3, (0, None, None)), (2, (0, 1)), (2, (1, None))]
+)
+def test_stereo_modes_that_cannot_be_are_damage(
+    codec: NeuralAudioCodec, channels: int, modes: tuple[int | None, ...]
+) -> None:
+    encoded = codec.encode(np.stack([_noise(c, 24000) for c in range(channels)]), stages=3)
+    header = codec.bitstream.header(encoded, 250)
+    file = io.BytesIO()
+    writer = Writer(file, header)
+    for packet in codec.bitstream.packets(encoded, 250):
+        writer.write(replace(packet, stereo=modes[packet.stream]))
+    writer.finish()
+    with pytest.raises(BitstreamError, match=r"stereo mode|different ways"):
+        codec.from_bytes(file.getvalue())

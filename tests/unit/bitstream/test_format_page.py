@@ -447,7 +447,7 @@ def test_flags_of_positions_are_coded_as_the_page_says() -> None:
 
 def test_live_packets_taken_apart_by_the_page(codec: NeuralAudioCodec, speech: np.ndarray) -> None:
     first = {text: int(byte, 16) for byte, text in re.findall(r"\| `(F.)` \| (independent|predicted):", PAGE)}
-    packets = fsqcodec.Encoder(codec, 2, independent_every=3).push(speech[:9600])
+    packets = fsqcodec.LiveEncoder(codec, 2, independent_every=3).push(speech[:9600])
     assert len(packets) > 6
     for i, packet in enumerate(packets):
         assert packet[0] == first["independent" if i % 3 == 0 else "predicted"]
