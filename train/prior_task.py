@@ -1,5 +1,4 @@
-"""Fitting the learned prior to the tokens of a finished model for sound: floats first, then quantization in
-the loop.
+"""Fitting the learned prior to the tokens of a finished model: floats first, then quantization in the loop.
 
 The run's `model.safetensors` is the codec with its prior in integers, ready to ship.
 """
@@ -104,7 +103,8 @@ class PriorTask(Task):
             self.notify(f"bits saved on {self.config.validate}: {metadata['prior']['saved']}")
         tables = StaticTables.estimate(self.tokens.flatten(0, 1).long(), self.quantizer)
         save_model(path, self.codec, metadata, tables, prior)
-        self.notify(f"wrote {path}")
+        if last:
+            self.notify(f"wrote {path}")
 
     def saved(self, prior: Prior) -> dict[str, float]:
         """Share of the fixed-length bits saved on the validation clips, at full, half and quarter rate."""
