@@ -47,8 +47,8 @@ class Concealment:
 
     def receive(self, tokens: NDArray[np.integer]) -> None:
         """Remember tokens (frames, n ≤ stages) that came: a gap is over."""
-        missing = self.stages - tokens.shape[1]
-        latest = np.pad(tokens[::-1], ((0, 0), (0, missing)))
+        latest = np.zeros((len(tokens), self.stages), np.int64)
+        latest[:, : tokens.shape[1]] = tokens[::-1]
         self.tokens = np.concatenate([latest, self.tokens])[:LONGEST]
         self.kept = np.concatenate([np.full(len(tokens), tokens.shape[1]), self.kept])[:LONGEST]
         self.concealed = 0

@@ -91,10 +91,9 @@ def test_another_torch_writes_the_same_bytes_and_reads_the_same_tokens(
     [
         "fsqcodec.quantization.fsq",
         "fsqcodec.quantization.residual_fsq",
-        "fsqcodec.audio.codec",
+        "fsqcodec.protocols",
         "fsqcodec.live.encoder",
         "fsqcodec.live.batch",
-        "fsqcodec.visual.codec",
     ],
 )
 def test_doc_examples(module: str) -> None:
