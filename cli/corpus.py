@@ -57,8 +57,12 @@ def tokenize(
     for failure in unreadable:
         console.print(f"skipped: {failure['error']}", markup=False, soft_wrap=True)
     if not quiet:
-        console.print(f"{out}: {count} items in {len(units)} shards; {written} shards now, by this process, "
-                      f"{len(unreadable)} of their items not readable", markup=False, soft_wrap=True)  # fmt: skip
+        console.print(
+            f"{out}: {count} items in {len(units)} shards; {written} shards now, by this process, "
+            f"{len(unreadable)} of their items not readable",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command("decode")
@@ -115,8 +119,10 @@ def stats(
         )
     show = Console(highlight=False)
     show.print(table)
-    show.print(f"{found['kbps_fixed']:.2f} kbit/s in fixed-length codes, {found['kbps_entropy']:.2f} by the stages' entropies; "
-               f"{len(found['unreadable'])} items were not readable")  # fmt: skip
+    show.print(
+        f"{found['kbps_fixed']:.2f} kbit/s in fixed-length codes, {found['kbps_entropy']:.2f} by the stages' entropies; "
+        f"{len(found['unreadable'])} items were not readable"
+    )
 
 
 @contextmanager
@@ -127,7 +133,13 @@ def _progress(count: int | None, quiet: bool) -> Iterator[Callable[[float], None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("items"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())  # fmt: skip
+    columns = (
+        TextColumn("items"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bars:
         bar, done = bars.add_task("", total=count), [0.0]
 

@@ -41,8 +41,10 @@ def info(
             if key == "layers":
                 for layer in value:
                     stages = f"stages {layer['stages'][0]}–{layer['stages'][1]}"
-                    table.add_row(stages if layer["stages"][1] else "side information",
-                                  f"{layer['bytes']} bytes, {layer['kbps']:.3f} kbit/s, sum {layer['kbps_so_far']:.3f}")  # fmt: skip
+                    table.add_row(
+                        stages if layer["stages"][1] else "side information",
+                        f"{layer['bytes']} bytes, {layer['kbps']:.3f} kbit/s, sum {layer['kbps_so_far']:.3f}",
+                    )
             elif key == "frame_bits":
                 for start in range(0, len(value), 8):
                     row = "  ".join(f"{bits:8.0f}" for bits in value[start : start + 8])

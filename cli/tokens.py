@@ -66,15 +66,25 @@ def _read_npz(codec: Any, file: IO[bytes], name: str) -> Any:
         arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
         array, facts = arrays["tokens"], json.loads(str(arrays["facts"]))
         made = facts["model_hash"]
-        encoded = Encoded(array, int(facts["sample_rate"]), int(facts["samples"]), bool(facts["mid_side"]),
-                          {str(k): str(v) for k, v in facts["tags"].items()},
-                          arrays.get("kept"), str(facts.get("layout", "")), stereo_runs(facts.get("stereo", ())))  # fmt: skip
+        encoded = Encoded(
+            array,
+            int(facts["sample_rate"]),
+            int(facts["samples"]),
+            bool(facts["mid_side"]),
+            {str(k): str(v) for k, v in facts["tags"].items()},
+            arrays.get("kept"),
+            str(facts.get("layout", "")),
+            stereo_runs(facts.get("stereo", ())),
+        )
         size = codec.model.quantizer.codebook_size
         if array.ndim != 3 or array.dtype.kind not in "iu" or not 1 <= array.shape[1] <= codec.stages:
             raise ValueError(f"tokens {array.dtype} {array.shape}")
         kept = encoded.kept
-        if kept is not None and (kept.shape != (len(array), array.shape[2]) or kept.dtype.kind not in "iu"
-                                 or (kept.size and not 0 < kept.min() <= kept.max() <= array.shape[1])):  # fmt: skip
+        if kept is not None and (
+            kept.shape != (len(array), array.shape[2])
+            or kept.dtype.kind not in "iu"
+            or (kept.size and not 0 < kept.min() <= kept.max() <= array.shape[1])
+        ):
             raise ValueError(f"kept stages {kept.dtype} {kept.shape}")
         if array.size and (array.min() < 0 or array.max() >= size):
             raise ValueError(f"a token outside 0 … {size - 1}")
@@ -95,11 +105,19 @@ def _write_npz(codec: Any, encoded: Any, out: IO[bytes]) -> None:
 
     quantizer = codec.model.quantizer
     facts = {
-        "model": codec.name, "model_hash": codec.model_hash.hex(), "codebook_size": quantizer.codebook_size,
-        "levels": list(quantizer.group_levels), "groups": quantizer.groups, "frames_per_second": codec.frame_rate,
-        "sample_rate": encoded.sample_rate, "samples": encoded.samples, "mid_side": encoded.mid_side, "stereo": encoded.stereo, "layout": encoded.layout,
+        "model": codec.name,
+        "model_hash": codec.model_hash.hex(),
+        "codebook_size": quantizer.codebook_size,
+        "levels": list(quantizer.group_levels),
+        "groups": quantizer.groups,
+        "frames_per_second": codec.frame_rate,
+        "sample_rate": encoded.sample_rate,
+        "samples": encoded.samples,
+        "mid_side": encoded.mid_side,
+        "stereo": encoded.stereo,
+        "layout": encoded.layout,
         "tags": encoded.tags,
-    }  # fmt: skip
+    }
     buffer = io.BytesIO()  # zip files seek, pipes do not
     kept = {} if encoded.kept is None else {"kept": encoded.kept}
     np.savez_compressed(buffer, tokens=encoded.tokens, facts=np.array(json.dumps(facts)), **kept)

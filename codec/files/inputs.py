@@ -13,12 +13,37 @@ from typing import IO, cast
 
 from ..media.video_reader import has_pictures
 
-PICTURES = frozenset({
-    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".gif",
-})  # fmt: skip
-VIDEO = frozenset({
-    ".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".y4m", ".mpg", ".mpeg", ".ts", ".ogv", ".flv",
-})  # fmt: skip
+PICTURES = frozenset(
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".gif",
+    }
+)
+VIDEO = frozenset(
+    {
+        ".mp4",
+        ".mkv",
+        ".mov",
+        ".webm",
+        ".avi",
+        ".m4v",
+        ".y4m",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".ogv",
+        ".flv",
+    }
+)
 """Endings that are taken from folders; files that are named are always tried."""
 _MAGIC = (
     b"YUV4MPEG2",

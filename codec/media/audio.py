@@ -22,10 +22,28 @@ from numpy.typing import NDArray
 from ..errors import MediaError
 
 Samples = NDArray[np.float32]
-SOUND = frozenset({
-    ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".caf", ".w64", ".au",
-    ".mka", ".amr", ".wv", ".ape",
-})  # fmt: skip
+SOUND = frozenset(
+    {
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".m4a",
+        ".aac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".wma",
+        ".aif",
+        ".aiff",
+        ".caf",
+        ".w64",
+        ".au",
+        ".mka",
+        ".amr",
+        ".wv",
+        ".ape",
+    }
+)
 """Endings of sound that are taken from folders and shards; files that are named are always tried."""
 
 
@@ -82,9 +100,13 @@ class AudioReader:
     """
 
     def __init__(
-        self, source: str | Path | IO[bytes], sample_rate: int | None = None, name: str | None = None,
-        device: str | None = None, on_clock: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        source: str | Path | IO[bytes],
+        sample_rate: int | None = None,
+        name: str | None = None,
+        device: str | None = None,
+        on_clock: bool = False,
+    ) -> None:
         self.name = name or (str(source) if isinstance(source, str | Path) else "input")
         try:
             place = str(source) if isinstance(source, Path) else source
@@ -156,8 +178,16 @@ class AudioReader:
         self.close()
 
 
-TECHNICAL_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "creation_time", "handler_name",
-                   "vendor_id", "language"}  # fmt: skip
+TECHNICAL_TAGS = {
+    "encoder",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "creation_time",
+    "handler_name",
+    "vendor_id",
+    "language",
+}
 
 
 def _to_array(frame: AudioFrame) -> Samples:
@@ -214,9 +244,18 @@ class Resampler:
 
 
 CODECS = {
-    ".wav": "pcm_s16le", ".flac": "flac", ".mp3": "libmp3lame", ".m4a": "aac", ".mp4": "aac", ".mka": "flac",
-    ".ogg": "libopus", ".opus": "libopus", ".aiff": "pcm_s16be", ".w64": "pcm_s16le", ".caf": "pcm_s16le",
-}  # fmt: skip
+    ".wav": "pcm_s16le",
+    ".flac": "flac",
+    ".mp3": "libmp3lame",
+    ".m4a": "aac",
+    ".mp4": "aac",
+    ".mka": "flac",
+    ".ogg": "libopus",
+    ".opus": "libopus",
+    ".aiff": "pcm_s16be",
+    ".w64": "pcm_s16le",
+    ".caf": "pcm_s16le",
+}
 """Audio codec that is written for each file extension."""
 WAV_FORMATS = {"int16": "pcm_s16le", "int24": "pcm_s24le", "float32": "pcm_f32le"}
 

@@ -18,8 +18,17 @@ from .color import Colours, from_rgb
 
 MAX_SIDE, MAX_PIXELS = 1 << 14, 1 << 26
 """How large pictures may be: pixels across or down, and in all."""
-STILLS = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".webp": "libwebp", ".bmp": "bmp", ".tif": "tiff",
-          ".tiff": "tiff", ".ppm": "ppm", ".pgm": "pgm"}  # fmt: skip
+STILLS = {
+    ".png": "png",
+    ".jpg": "mjpeg",
+    ".jpeg": "mjpeg",
+    ".webp": "libwebp",
+    ".bmp": "bmp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".ppm": "ppm",
+    ".pgm": "pgm",
+}
 """Coder of each extension that one picture is written to."""
 _FORMATS = {1: "gray", 3: "rgb24", 4: "rgba"}
 _ALPHA = {"png", "libwebp", "tiff"}
@@ -40,8 +49,12 @@ def encode_still(picture: NDArray[np.uint8], suffix: str) -> bytes:
     if channels == 4 and codec not in _ALPHA:
         picture, channels = picture[..., :3], 3
     height, width = picture.shape[:2]
-    wanted = {"mjpeg": "yuvj444p", "libwebp": "bgra" if channels == 4 else "yuv420p", "bmp": "bgr24",
-              "pgm": "gray"}.get(codec, _FORMATS[channels])  # fmt: skip
+    wanted = {
+        "mjpeg": "yuvj444p",
+        "libwebp": "bgra" if channels == 4 else "yuv420p",
+        "bmp": "bgr24",
+        "pgm": "gray",
+    }.get(codec, _FORMATS[channels])
     options = {"mjpeg": {"qmin": "1", "qmax": "1", "strict": "-1"}, "libwebp": {"quality": "100"}}.get(
         codec, {}
     )

@@ -69,5 +69,8 @@ def describe(path: str | Path) -> dict[str, Any]:
             packet.stream = copy
             out.mux(packet)
         tick = stream.time_base or Fraction(1, 1000)
-        return {"codec": stream.codec_context.name, "tick": [tick.numerator, tick.denominator],
-                "sample": sample.getvalue().hex()}  # fmt: skip
+        return {
+            "codec": stream.codec_context.name,
+            "tick": [tick.numerator, tick.denominator],
+            "sample": sample.getvalue().hex(),
+        }

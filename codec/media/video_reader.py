@@ -107,11 +107,16 @@ class FrameReader:
         first = self._ahead[0]
         height, width = first.picture.shape[:2]
         self.facts = VideoFacts(
-            width, height, stream.time_base or Fraction(1, 1000), stream.average_rate or Fraction(25), still,
-            kind is not None and kind.name.startswith("gray"), first.alpha is not None,
+            width,
+            height,
+            stream.time_base or Fraction(1, 1000),
+            stream.average_rate or Fraction(25),
+            still,
+            kind is not None and kind.name.startswith("gray"),
+            first.alpha is not None,
             UNSAID if still else Colours.of(context),
             {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS},
-        )  # fmt: skip
+        )
         self.duration = float(self._container.duration / av.time_base) if self._container.duration else None
         """Seconds as the container states them, None when unknown; for progress only."""
         self.frames = stream.frames
@@ -164,8 +169,21 @@ class FrameReader:
         self.close()
 
 
-_ALPHA = {"rgba", "bgra", "argb", "abgr", "ya8", "ya16be", "ya16le", "yuva420p", "yuva444p", "rgba64be", "rgba64le",
-          "gbrap", "pal8"}  # fmt: skip
+_ALPHA = {
+    "rgba",
+    "bgra",
+    "argb",
+    "abgr",
+    "ya8",
+    "ya16be",
+    "ya16le",
+    "yuva420p",
+    "yuva444p",
+    "rgba64be",
+    "rgba64le",
+    "gbrap",
+    "pal8",
+}
 
 
 def _to_frame(frame: VideoFrame, time: int, turns: int) -> Frame:

@@ -17,11 +17,14 @@ from .audio import AudioFacts, AudioTrack, Samples, open_output, reason
 from .color import UNSAID, Colours, from_rgb
 
 CARRIERS = {
-    ".mp4": ("mp4", "libx264", "yuv420p", "aac"), ".mov": ("mov", "libx264", "yuv420p", "aac"),
-    ".m4v": ("mp4", "libx264", "yuv420p", "aac"), ".mkv": ("matroska", "ffv1", "yuv420p", "flac"),
-    ".avi": ("avi", "mjpeg", "yuvj420p", "libmp3lame"), ".y4m": ("yuv4mpegpipe", "wrapped_avframe", "yuv420p", ""),
+    ".mp4": ("mp4", "libx264", "yuv420p", "aac"),
+    ".mov": ("mov", "libx264", "yuv420p", "aac"),
+    ".m4v": ("mp4", "libx264", "yuv420p", "aac"),
+    ".mkv": ("matroska", "ffv1", "yuv420p", "flac"),
+    ".avi": ("avi", "mjpeg", "yuvj420p", "libmp3lame"),
+    ".y4m": ("yuv4mpegpipe", "wrapped_avframe", "yuv420p", ""),
     ".gif": ("gif", "gif", "rgb8", ""),
-}  # fmt: skip
+}
 """Container, coder of pictures, their pixel format and coder of sound of each extension. ffv1 loses nothing."""
 _CONSTANT = frozenset({".avi", ".y4m"})
 """Formats whose frames have no times of their own: one after the other, at one rate."""
@@ -48,10 +51,18 @@ class MovieWriter:
     """
 
     def __init__(
-        self, target: IO[bytes], suffix: str, width: int, height: int, tick: Fraction, frame_rate: Fraction,
-        tags: dict[str, str], colours: Colours = UNSAID, audio: AudioFacts | None = None,
+        self,
+        target: IO[bytes],
+        suffix: str,
+        width: int,
+        height: int,
+        tick: Fraction,
+        frame_rate: Fraction,
+        tags: dict[str, str],
+        colours: Colours = UNSAID,
+        audio: AudioFacts | None = None,
         carried: dict[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if suffix not in CARRIERS:
             raise MediaError(
                 f"{suffix or 'no extension'}: no video format that can be written; use one of {', '.join(CARRIERS)}"

@@ -72,10 +72,26 @@ def _bit(raw: Array, at: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _walk(
-    mode: int, scaled: Array, worth: float, types: Array, scales: Array, first: Array, bias: Array, out: Array,
-    out_bias: int, shifts: Array, lengths: Array, frequencies: Array, message: Array, raw: Array, integers: Array,
-    rows: Array, counts: Array, log: Array, band_of: Array,
-) -> float:  # fmt: skip
+    mode: int,
+    scaled: Array,
+    worth: float,
+    types: Array,
+    scales: Array,
+    first: Array,
+    bias: Array,
+    out: Array,
+    out_bias: int,
+    shifts: Array,
+    lengths: Array,
+    frequencies: Array,
+    message: Array,
+    raw: Array,
+    integers: Array,
+    rows: Array,
+    counts: Array,
+    log: Array,
+    band_of: Array,
+) -> float:
     frames, channels, size = integers.shape
     most, hidden = len(log) - 1, len(bias)
     last_row, last_symbol = lengths.shape[0] - 1, lengths.shape[1] - 1
@@ -242,8 +258,12 @@ class Theta:
         frequencies: Array,
     ) -> None:
         self._network = (
-            first.astype(np.int32), bias.astype(np.int32), out.astype(np.int32), int(out_bias), np.array(shifts)
-        )  # fmt: skip
+            first.astype(np.int32),
+            bias.astype(np.int32),
+            out.astype(np.int32),
+            int(out_bias),
+            np.array(shifts),
+        )
         self.frequencies = frequencies
         self.lengths = -np.log2(frequencies / TOTAL)
 
@@ -278,14 +298,33 @@ class Theta:
         return integers
 
     def _run(
-        self, mode: int, integers: Array, types: Array, scales: Array, scaled: Array | None = None,
-        worth: float = 0.0, message: Array | None = None, raw: Array | None = None,
-    ) -> tuple[Array, float]:  # fmt: skip
+        self,
+        mode: int,
+        integers: Array,
+        types: Array,
+        scales: Array,
+        scaled: Array | None = None,
+        worth: float = 0.0,
+        message: Array | None = None,
+        raw: Array | None = None,
+    ) -> tuple[Array, float]:
         rows = np.full(integers.shape, -1, np.int8)
         nothing = np.zeros(0, np.uint8)
         bits = _walk(
-            mode, np.zeros((0, 0, 0), np.float32) if scaled is None else scaled, worth, types, scales, *self._network,
-            self.lengths, self.frequencies, nothing if message is None else message, nothing if raw is None else raw,
-            integers, rows, _BLOCKS, LOG, _BAND_OF,
-        )  # fmt: skip
+            mode,
+            np.zeros((0, 0, 0), np.float32) if scaled is None else scaled,
+            worth,
+            types,
+            scales,
+            *self._network,
+            self.lengths,
+            self.frequencies,
+            nothing if message is None else message,
+            nothing if raw is None else raw,
+            integers,
+            rows,
+            _BLOCKS,
+            LOG,
+            _BAND_OF,
+        )
         return rows, bits

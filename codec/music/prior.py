@@ -70,9 +70,13 @@ class MusicPrior:
             scales
         )
         self.theta = Theta(
-            tensors["theta_first"], tensors["theta_bias"], tensors["theta_out"][:, 0], int(tensors["theta_out_bias"][0]),
-            (theta_first + 9 - integer.ACTIVATION_BITS, theta_out), tensors["table"].astype(np.int32),
-        )  # fmt: skip
+            tensors["theta_first"],
+            tensors["theta_bias"],
+            tensors["theta_out"][:, 0],
+            int(tensors["theta_out_bias"][0]),
+            (theta_first + 9 - integer.ACTIVATION_BITS, theta_out),
+            tensors["table"].astype(np.int32),
+        )
         answer = self._answer()
         if finalise:
             tensors["answer"] = np.frombuffer(answer, np.uint8)

@@ -124,8 +124,10 @@ class GroupCodec:
             before = self.prior.encode(coders, values, before, quality - 1, skips, PATIENCE)
         alpha = b""
         if any(frame.alpha is not None for frame in frames):
-            planes = [frame.alpha if frame.alpha is not None else np.full(frame.picture.shape[:2], 255, np.uint8)
-                      for frame in frames]  # fmt: skip
+            planes = [
+                frame.alpha if frame.alpha is not None else np.full(frame.picture.shape[:2], 255, np.uint8)
+                for frame in frames
+            ]
             alpha = to_png(np.concatenate(planes))
         side = SideInfo(quality, tuple(frame.time for frame in frames), alpha, skipping=True)
         return Packet(0, start, len(frames), (side.pack(), *(coder.finish() for coder in coders)))

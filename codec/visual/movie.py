@@ -200,8 +200,18 @@ class MovieDecoder:
         """
         header = self.codec.check(self.reader)
         part = Part(start, duration, header.tick)
-        writer = MovieWriter(target, suffix, header.width, header.height, header.tick, header.frame_rate, header.tags,
-                             header.colours, self.sound[0] if self.sound else None, header.carried)  # fmt: skip
+        writer = MovieWriter(
+            target,
+            suffix,
+            header.width,
+            header.height,
+            header.tick,
+            header.frame_rate,
+            header.tags,
+            header.colours,
+            self.sound[0] if self.sound else None,
+            header.carried,
+        )
         blocks = part.cut(*self.sound) if self.sound and writer.track else iter(())
         count, origin = 0, None
         for frame in self.frames(header, stages, writer, part):

@@ -42,9 +42,16 @@ class Coded:
 
 
 def code(
-    model: MusicModel, prior: PriorNetwork, bands: Bands, coefficients: Tensor, levels: Tensor, types: Tensor,
-    knob: Tensor, share: float = 1.0, fast: bool = False,
-) -> Coded:  # fmt: skip
+    model: MusicModel,
+    prior: PriorNetwork,
+    bands: Bands,
+    coefficients: Tensor,
+    levels: Tensor,
+    types: Tensor,
+    knob: Tensor,
+    share: float = 1.0,
+    fast: bool = False,
+) -> Coded:
     """Code coefficients, float32 (B, frames, 2, 960).
 
     Args:

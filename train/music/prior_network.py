@@ -147,8 +147,12 @@ class PriorNetwork(QuantizedNetwork):
         found["latents_bias"] = scales["latents_first"] + LATENT_INPUT_BITS
         found["scales_bias"] = scales["scales_first"] + SCALE_INPUT_BITS
         found["theta_bias"] = scales["theta_first"] + INPUT_BITS
-        for name, matrix in (("latents_out", "latents_out"), ("scales_mix", "scales_mix"), ("scales_out", "scales_out"),
-                             ("theta_out", "theta_out")):  # fmt: skip
+        for name, matrix in (
+            ("latents_out", "latents_out"),
+            ("scales_mix", "scales_mix"),
+            ("scales_out", "scales_out"),
+            ("theta_out", "theta_out"),
+        ):
             found[f"{name}_bias"] = scales[matrix] + ACTIVATION_BITS
         return found
 
