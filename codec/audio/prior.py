@@ -1,6 +1,6 @@
 """The learned prior of token streams, in integers: what the range coder is told to expect.
 
-The network is that of `fsqcodec.train.prior`, exported: weights are int8, embeddings int16, activations 0 …
+The network is that of `fsqcodec.train.audio.prior`, exported: weights are int8, embeddings int16, activations 0 …
 127. Two implementations give the same integers: `Prior.frequencies` sees all tokens at once, as matrix
 products (`fsqcodec.entropy.integer`); `fsqcodec.entropy.kernels.decode` goes digit by digit in plain integer
 loops, as decoding must.
@@ -59,7 +59,7 @@ class Prior(LearnedPrior):
     """Codes the digits of tokens with an exact network.
 
     Args:
-        tensors: as `fsqcodec.train.prior.export` makes them: names and dtypes of `TYPES`.
+        tensors: as `fsqcodec.train.audio.prior.export` makes them: names and dtypes of `TYPES`.
         quantizer: whose tokens are coded.
         stages_per_layer: stages of a layer of the bitstream.
         carrier: float type of the matrix products; the integers are the same.

@@ -1,4 +1,4 @@
-"""The prior of pictures and video in integers: `fsqcodec.train.visual_prior`, exported.
+"""The prior of pictures and video in integers: `fsqcodec.train.visual.prior`, exported.
 
 Weights are int8, activations 0 … 127, values whole cells of the finest grid; products run on float carriers
 that hold whole numbers (`fsqcodec.entropy.integer`). A layer is coded in one step, or in two on a
@@ -46,7 +46,7 @@ class VisualPrior(LearnedPrior):
     Digits are centred (0 is the middle cell), float32 of whole numbers (h, w, passes, D).
 
     Args:
-        tensors: as `fsqcodec.train.visual_prior` exports them.
+        tensors: as `fsqcodec.train.visual.prior` exports them.
         config: of the picture model.
         carrier: float type of the matrix products; the integers are the same.
         finalise: compute the known answer, for tensors that were just made.
