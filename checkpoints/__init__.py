@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import Any, Literal, cast, overload
 
 from fsqcodec.audio.codec import AudioWeights, NeuralAudioCodec
-from fsqcodec.errors import ModelError
 from fsqcodec.protocols import AudioCodec, VisualCodec
 from fsqcodec.registry import modality, resolve
 from fsqcodec.visual.codec import NeuralVisualCodec, VisualWeights
 
 from .identity import token_hash
-from .store import DEFAULT, FOLDER, find_model, opened, read_metadata, round_matrices, save_model, shipped
+from .store import (
+    DEFAULT,
+    FOLDER,
+    Stored,
+    find_model,
+    opened,
+    read_metadata,
+    round_matrices,
+    save_model,
+    shipped,
+)
 
 __all__ = [
     "DEFAULT",
@@ -31,9 +40,13 @@ __all__ = [
 ]
 
 
+def _restored(file: Stored) -> Any:
+    return resolve(modality(file.kind).weights).restore(file.metadata["config"], file.tensors, file.integers)
+
+
 def _weights(name: str | Path, kind: str) -> Any:
-    with opened(name, kind) as (config, tensors, integers):
-        return resolve(modality(kind).weights).restore(config, tensors, integers)
+    with opened(name, kind) as file:
+        return _restored(file)
 
 
 def audio_weights(name: str | Path) -> AudioWeights:
@@ -69,7 +82,7 @@ def load(name: str | Path = DEFAULT) -> AudioCodec | VisualCodec:
     Raises:
         ModelError: no such model, its file is damaged, or it is not finished.
     """
-    codec: AudioCodec | VisualCodec = _codec(name, read_metadata(find_model(name)).get("kind", "audio"))
+    codec: AudioCodec | VisualCodec = _codec(name)
     return codec
 
 
@@ -91,10 +104,7 @@ def load_visual(name: str | Path = "visual") -> NeuralVisualCodec:
     return cast(NeuralVisualCodec, _codec(name, "visual"))
 
 
-def _codec(name: str | Path, kind: str) -> Any:
-    path = find_model(name)
-    weights = _weights(path, kind)
-    try:
-        return weights.codec(path.stem, token_hash(weights.model), read_metadata(path))
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+def _codec(name: str | Path, kind: str | None = None) -> Any:
+    with opened(name, kind) as file:
+        weights = _restored(file)
+        return weights.codec(file.name, token_hash(weights.model), file.metadata)

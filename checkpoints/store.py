@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -134,20 +134,34 @@ def round_matrices(network: nn.Module) -> None:
             weight.copy_(rows * step.float())
 
 
-@contextmanager
-def opened(
-    name: str | Path, kind: str
-) -> Iterator[tuple[dict[str, Any], dict[str, Tensor], dict[str, NDArray[np.integer]]]]:
-    """Configuration, tensors (float32, or int32 as they are) and the prior's integers of a model file.
+class Stored(NamedTuple):
+    """Contents of a model file."""
 
-    Errors in what is made of them name the file.
+    name: str
+    """The file's, without its ending."""
+    metadata: dict[str, Any]
+    """Configuration, provenance and scores."""
+    tensors: dict[str, Tensor]
+    """Float32, or int32 as they are."""
+    integers: dict[str, NDArray[np.integer]]
+    """Of the prior."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the modality."""
+        return str(self.metadata.get("kind", "audio"))
+
+
+@contextmanager
+def opened(name: str | Path, kind: str | None = None) -> Iterator[Stored]:
+    """Contents of a model file, of one kind if it is given; errors in what is made of them name the file.
 
     Raises:
         ModelError: no such model, its file is damaged, or it is of another kind.
     """
     path = find_model(name)
     metadata = read_metadata(path)
-    if metadata.get("kind", "audio") != kind:
+    if kind not in (None, metadata.get("kind", "audio")):
         raise ModelError(f"{path}: a model for {metadata['kind']}, where one for {kind} is needed")
     try:
         with safe_open(path, "pt") as file:
@@ -163,7 +177,7 @@ def opened(
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on levels is for those who choose them
-            yield metadata["config"], tensors, integers
+            yield Stored(path.stem, metadata, tensors, integers)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:

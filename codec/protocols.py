@@ -25,7 +25,27 @@ Picture = NDArray[np.uint8]
 """RGB, (H, W, 3)."""
 
 
-class AudioCodec(Protocol):
+class ModelCodec(Protocol):
+    """What codecs of all kinds tell of their model."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def model_hash(self) -> bytes:
+        """8 bytes that say what the tokens mean: configuration and encoder weights."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Configuration and provenance of the model, as in its file: JSON values."""
+
+    @property
+    def stages(self) -> int:
+        """Stages of the quantizer."""
+
+
+class AudioCodec(ModelCodec, Protocol):
     """Encodes and decodes sound with one model.
 
     Example:
@@ -40,24 +60,8 @@ class AudioCodec(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """The model's name."""
-
-    @property
-    def model_hash(self) -> bytes:
-        """8 bytes that say what the tokens mean: configuration, quantizer and encoder weights."""
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Configuration and provenance of the model, as in its file: JSON values."""
-
-    @property
     def sample_rate(self) -> int:
         """Hz of the model."""
-
-    @property
-    def stages(self) -> int:
-        """Stages of the quantizer."""
 
     @property
     def frame_rate(self) -> float:
@@ -193,7 +197,7 @@ class Video:
     """Frames a second, on average."""
 
 
-class VisualCodec(Protocol):
+class VisualCodec(ModelCodec, Protocol):
     """Encodes and decodes pictures and video with one model.
 
     Example:
@@ -207,24 +211,8 @@ class VisualCodec(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """The model's name."""
-
-    @property
-    def model_hash(self) -> bytes:
-        """8 bytes that say what the tokens mean: configuration and encoder weights."""
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Configuration and provenance of the model, as in its file: JSON values."""
-
-    @property
     def qualities(self) -> int:
         """Number of qualities; 1 is the lowest."""
-
-    @property
-    def stages(self) -> int:
-        """Stages of the quantizer."""
 
     def encode_picture(
         self, picture: Picture, quality: int = 5, alpha: NDArray[np.uint8] | None = None

@@ -18,6 +18,7 @@ from ..bitstream.header import (
     LENGTH,
     STAGES,
     TYPED,
+    Layered,
     common_fields,
     read_identity,
     read_length,
@@ -25,15 +26,12 @@ from ..bitstream.header import (
     read_plain_stages,
     read_plain_tags,
     read_tags,
-    seal,
 )
 from ..bitstream.packet import MAX_FRAMES, MAX_PACKET
 from ..bitstream.primitives import Cursor
 from ..bitstream.stats import FileStats
 
 KIND = 0
-USUAL_LAYOUTS = {1: ("mono", "1 channels"), 2: ("stereo", "2 channels"), 6: ("5.1",), 8: ("7.1",)}
-"""Layouts that are taken for granted, by number of channels."""
 MAX_STREAMS = 64
 MAX_SAMPLE_RATE = 1 << 20
 FRAME = Field(16, "samples of a latent frame, Hz of the model", True, (MAX_SAMPLE_RATE, MAX_SAMPLE_RATE))
@@ -44,7 +42,7 @@ FIELDS = (FRAME, ORIGINAL, STEREO, LAYOUT)
 
 
 @dataclass(frozen=True)
-class AudioHeader:
+class AudioHeader(Layered):
     """What a file of sound says of itself; a `fsqcodec.bitstream.header.FileHeader`."""
 
     model: str
@@ -73,11 +71,6 @@ class AudioHeader:
     """FFmpeg's name of the channels' layout; the usual one for their number when empty."""
 
     @property
-    def layers(self) -> int:
-        """Layers of a complete packet."""
-        return -(-self.stages // self.stages_per_layer)
-
-    @property
     def streams(self) -> int:
         """Streams of packets: one a channel."""
         return self.channels
@@ -104,22 +97,16 @@ class AudioHeader:
         """Whether streams that end with these frames are all that the header tells of."""
         return self.seconds is not None and all(self.span(end) >= self.seconds for end in ends)
 
-    def shortfall(self, ends: Sequence[int]) -> float:
-        """Seconds that are missing where the streams end with these frames; 0 where the length was not known."""
+    def shortfall(self, ends: Sequence[int], indexed: bool) -> float:
+        """Seconds that are missing where the streams end with these frames; 0 where the length was not known.
+
+        The samples were counted, so `indexed` changes nothing.
+        """
         return 0.0 if self.seconds is None else max(0.0, self.seconds - min(map(self.span, ends)))
 
     def scalable(self, stream: int) -> bool:
         """Layers of any stream may be dropped."""
         return True
-
-    def stage_range(self, layer: int) -> tuple[int, int]:
-        """First and last stage of a layer, counted from 1."""
-        first = layer * self.stages_per_layer
-        return first + 1, min(self.stages, first + self.stages_per_layer)
-
-    def stages_of(self, layers: int) -> int:
-        """Stages of the first so many layers."""
-        return min(self.stages, layers * self.stages_per_layer)
 
     def peeled(self, layers: int) -> AudioHeader:
         """The header of the file whose packets keep so many layers."""
@@ -139,14 +126,6 @@ class AudioHeader:
             "frames_without_the_last_stage": stats.tails,
         }
 
-    def pack(self) -> bytes:
-        """The bytes of the header.
-
-        Raises:
-            BitstreamError: the tags do not fit.
-        """
-        return seal(self.fields())
-
     def fields(self) -> bytes:
         """The header's typed fields.
 
@@ -158,7 +137,7 @@ class AudioHeader:
         values[ORIGINAL] = ORIGINAL.numbers(self.sample_rate, self.channels)
         if self.mid_side:
             values[STEREO] = STEREO.numbers(1)
-        if self.layout not in ("", *USUAL_LAYOUTS.get(self.channels, ())):
+        if self.layout:
             values[LAYOUT] = LAYOUT.data(self.layout.encode())
         return pack_fields(values)
 

@@ -104,8 +104,11 @@ class FileHeader(Protocol):
     def covered(self, ends: Sequence[int]) -> bool:
         """Whether streams that end with these frames are all that the header tells of."""
 
-    def shortfall(self, ends: Sequence[int]) -> float:
-        """Seconds that are missing of what the header tells of, where the streams end with these frames."""
+    def shortfall(self, ends: Sequence[int], indexed: bool) -> float:
+        """Seconds that are missing of what the header tells of, where the streams end with these frames.
+
+        `indexed` says that the file has its end: a number that its source only claimed is not missed then.
+        """
 
     def scalable(self, stream: int) -> bool:
         """Whether layers of a stream may be dropped; the rest, such as the sound of a video, stays whole."""
@@ -139,6 +142,42 @@ class FileHeader(Protocol):
         Raises:
             ValueError: they are none.
         """
+
+
+class Layered:
+    """What headers of files whose packets hold stages in layers have in common; `FileHeader` says the rest."""
+
+    stages: int
+    stages_per_layer: int
+    side_layers = 0
+    """Layers of side information in front of the stages."""
+
+    @property
+    def layers(self) -> int:
+        """Layers of a complete packet of the first stream."""
+        return self.side_layers + -(-self.stages // self.stages_per_layer)
+
+    def stage_range(self, layer: int) -> tuple[int, int]:
+        """First and last stage of a layer, counted from 1; (0, 0) for side information."""
+        if layer < self.side_layers:
+            return 0, 0
+        return self.stages_of(layer) + 1, self.stages_of(layer + 1)
+
+    def stages_of(self, layers: int) -> int:
+        """Stages of the first so many layers."""
+        return min(self.stages, max(0, layers - self.side_layers) * self.stages_per_layer)
+
+    def fields(self) -> bytes:
+        """The header's typed fields."""
+        raise NotImplementedError
+
+    def pack(self) -> bytes:
+        """The bytes of the header.
+
+        Raises:
+            BitstreamError: a file cannot hold it.
+        """
+        return seal(self.fields())
 
 
 def seal(fields: bytes) -> bytes:

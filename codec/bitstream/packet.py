@@ -120,9 +120,11 @@ class Packet:
         Raises:
             ValueError: they are none.
         """
-        head = PacketHead.read(kind, Cursor(body), limits)
-        if sum(head.sizes) > len(body) - head.end:
-            raise ValueError("its layers do not fit into it")
+        return cls.behind(PacketHead.read(kind, Cursor(body), limits, len(body)), body, offset)
+
+    @classmethod
+    def behind(cls, head: PacketHead, body: bytes, offset: int = 0) -> Packet:
+        """The packet of a head that was read and its whole body."""
         edges = [*itertools.accumulate([head.end, *head.sizes]), len(body)]
         layers = tuple(body[a:b] for a, b in itertools.pairwise(edges))
         return cls(head.stream, head.start, head.frames, layers, offset, head.tail, head.stereo)
@@ -148,8 +150,8 @@ class PacketHead:
     """Bytes of the body up to the layers."""
 
     @classmethod
-    def read(cls, kind: int, fields: Cursor, limits: PacketLimits) -> PacketHead:
-        """The head of a packet's body.
+    def read(cls, kind: int, fields: Cursor, limits: PacketLimits, size: int) -> PacketHead:
+        """The head of a packet's body of `size` bytes, of which `fields` has the first.
 
         Raises:
             ValueError: it is none, or beyond the limits.
@@ -171,4 +173,6 @@ class PacketHead:
         if not frames or not count or tail > frames:
             raise ValueError("its layers do not fit into it")
         sizes = tuple(fields.number(limits.size) for _ in range(count - 1))
+        if fields.at + sum(sizes) > size:
+            raise ValueError("its layers do not fit into it")
         return cls(stream, start, frames, tail, stereo, sizes, fields.at)

@@ -220,8 +220,8 @@ class Reader:
 
     def _finish(self, ahead: list[int], problem: str) -> None:
         """At the end of the file, where streams end with the frames `ahead`."""
+        lacking = self.header.shortfall(ahead, indexed=self.complete)
         self.complete = not problem and (self.complete or self.header.covered(ahead))
-        lacking = self.header.shortfall(ahead)
         if problem or (lacking and not self.lost):
             much = f"; {lacking:.2f} s are missing" if lacking else ""
             self.missing = f"byte {self.position}: {problem or 'the file ends early'}{much}"
@@ -244,10 +244,12 @@ class Reader:
         window.fill(11)
         try:
             size, at = read_varint(window.get(0, 11), 1, largest)
-            limits = None
+            packet_head = None
             if kind != INDEX and kind not in SKIPPABLE:
                 window.fill(at + min(size, _MAX_HEAD))
-                limits = self._check_head(kind, window.get(at, at + min(size, _MAX_HEAD)), size, ahead, most)
+                packet_head = self._read_head(
+                    kind, window.get(at, at + min(size, _MAX_HEAD)), size, ahead, most
+                )
         except ValueError as error:
             return _Found(problem=f"packet: {error}")
         end = at + size
@@ -261,16 +263,12 @@ class Reader:
             return _Found(problem="checksum of a packet is wrong")
         if kind == INDEX:
             return self._index(end + _CRC)
-        if limits is None:
+        if packet_head is None:
             return _Found(end + _CRC)
-        try:
-            packet = Packet.unpack(kind, window.get(at, end), limits, self.position)
-        except ValueError as error:
-            return _Found(problem=f"packet: {error}")
-        return _Found(end + _CRC, packet)
+        return _Found(end + _CRC, Packet.behind(packet_head, window.get(at, end), self.position))
 
-    def _check_head(self, kind: int, head: bytes, size: int, ahead: list[int], most: int) -> PacketLimits:
-        """Limits of the stream that a packet is of.
+    def _read_head(self, kind: int, head: bytes, size: int, ahead: list[int], most: int) -> PacketHead:
+        """The head of a packet of `size` bytes, of which `head` has the first.
 
         Raises:
             ValueError: it cannot be a packet that comes here.
@@ -278,9 +276,7 @@ class Reader:
         header = self.header
         stream, _ = read_varint(head, 0, header.streams - 1)
         limits = PacketLimits(header.streams, *header.packet_limits(stream), header.max_packet)
-        found = PacketHead.read(kind, Cursor(head), limits)
-        if found.end + sum(found.sizes) > size:
-            raise ValueError("its layers do not fit into it")
+        found = PacketHead.read(kind, Cursor(head), limits, size)
         gap = found.start - ahead[stream]
         if gap < 0:
             raise ValueError(f"it goes back to frame {found.start}")
@@ -288,7 +284,7 @@ class Reader:
             raise ValueError(f"frames {ahead[stream]} to {found.start} are missing")
         if gap > most:
             raise ValueError(f"it claims a gap of {gap} frames")
-        return limits
+        return found
 
     def _index(self, size: int) -> _Found:
         window = self._window

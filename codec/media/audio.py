@@ -60,6 +60,11 @@ class AudioFacts:
     """FFmpeg's name of the channels' layout, such as `quad`; the usual one for their number when empty."""
 
 
+def usual_layout(channels: int) -> str:
+    """FFmpeg's name of the layout that so many channels have where nothing is said."""
+    return {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(channels, f"{channels}c")
+
+
 _SLOPPY = 0.1
 """Seconds by which times may be off without a gap: containers round them."""
 _LONGEST_GAP = 3600.0
@@ -119,7 +124,9 @@ class AudioReader:
         self._stream = self._container.streams.audio[0]
         tags = {**self._container.metadata, **self._stream.metadata}
         keep = {k.lower(): v for k, v in tags.items() if k.lower() not in TECHNICAL_TAGS}
-        self.facts = AudioFacts(self._stream.rate, self._stream.channels, keep, self._stream.layout.name)
+        channels, layout = self._stream.channels, self._stream.layout.name
+        unsaid = layout in (usual_layout(channels), f"{channels} channels")
+        self.facts = AudioFacts(self._stream.rate, channels, keep, "" if unsaid else layout)
         self.duration = self._container.duration / av.time_base if self._container.duration else None
         """Seconds as the container states them, None when unknown; for progress only."""
         self.samples_in = 0
@@ -274,7 +281,7 @@ class AudioTrack:
         rate = facts.sample_rate
         if rates and rate not in rates:
             rate = min((r for r in rates if r >= rate), default=max(rates))
-        usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(facts.channels, f"{facts.channels}c")
+        usual = usual_layout(facts.channels)
         layout = facts.layout if _takes(codec, rate, facts) else usual
         self.changed = f"{facts.layout} is written as {layout}" if facts.layout not in ("", layout) else ""
         """What of the facts the coder cannot say, in words; empty where it says all."""

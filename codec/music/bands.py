@@ -11,34 +11,8 @@ import torch
 from torch import Tensor, nn
 
 EDGES = (
-    *(
-        0,
-        4,
-        8,
-        12,
-        16,
-        20,
-        24,
-        28,
-        32,
-        40,
-        48,
-        56,
-        64,
-        76,
-        88,
-        104,
-        124,
-        148,
-        176,
-        212,
-        256,
-        308,
-        372,
-        448,
-        540,
-    ),
-    *(624, 712, 800),
+    *(0, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 76, 88, 104, 124, 148, 176, 212),
+    *(256, 308, 372, 448, 540, 624, 712, 800),
 )
 """Borders of the bands in coefficients of 25 Hz, multiples of four so that they are whole in every block."""
 BANDS = len(EDGES) - 1

@@ -18,6 +18,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..entropy.integer import ACTIVATION
 from ..entropy.range_coder import PRECISION, TOTAL
 from .bands import BANDS, CODED, EDGES
 from .context import LOG
@@ -32,7 +33,6 @@ SCALE_BITS = 3
 """Log scales count in eighths of a row."""
 LEAST_SCALE = 4
 """Bands of a log scale up to here are not coded."""
-ACTIVATION_BITS = 7
 Array = NDArray[Any]
 _BLOCKS = np.array(BLOCKS)
 _BAND_OF = np.repeat(np.arange(BANDS), np.diff(EDGES))
@@ -169,7 +169,7 @@ def _walk(
                                     units[h] += told[i] * first[i, h]
                         more = np.int64(out_bias)
                         for h in range(hidden):
-                            more += out[h] * min(127, max(0, units[h] >> shifts[0]))
+                            more += out[h] * min(ACTIVATION, max(0, units[h] >> shifts[0]))
                         row = min(last_row, max(0, (own + (more >> shifts[1]) + 4) >> SCALE_BITS))
                         rows[frame, channel, place] = row
                         if mode == CHOOSE:

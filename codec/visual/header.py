@@ -26,6 +26,7 @@ from ..bitstream.header import (
     STAGES,
     TYPED,
     FileHeader,
+    Layered,
     common_fields,
     read_identity,
     read_length,
@@ -33,7 +34,6 @@ from ..bitstream.header import (
     read_plain_stages,
     read_plain_tags,
     read_tags,
-    seal,
 )
 from ..bitstream.packet import Packet
 from ..bitstream.primitives import Cursor, json_bytes, unzigzag, varints, zigzag
@@ -62,8 +62,10 @@ FIELDS = (SIZE, CLOCK, RATE, FLAGS, COLOURS, SOUND, PASSTHROUGH)
 
 
 @dataclass(frozen=True)
-class VisualHeader:
+class VisualHeader(Layered):
     """What a file of pictures says of itself."""
+
+    side_layers = 1
 
     model: str
     model_hash: bytes
@@ -96,11 +98,6 @@ class VisualHeader:
     """Codec, rate, layout, time base and extra data of sound that is carried as it was."""
 
     @property
-    def layers(self) -> int:
-        """Layers of a complete packet: side information, and the stages."""
-        return 1 + -(-self.stages // self.stages_per_layer)
-
-    @property
     def streams(self) -> int:
         """The pictures', and the sound's."""
         return 1 + (self.audio.streams if self.audio else bool(self.carried))
@@ -129,25 +126,18 @@ class VisualHeader:
         """Whether streams that end with these frames are all that the header tells of; of sound it does not tell."""
         return self.frames is not None and len(ends) == 1 and ends[0] >= self.frames
 
-    def shortfall(self, ends: Sequence[int]) -> float:
-        """Seconds that are missing of pictures or of coded sound where the streams end with these frames."""
-        pictures = 0.0 if self.seconds is None else max(0.0, self.seconds - self.span(ends[0]))
-        return max(pictures, self.audio.shortfall(ends[1:]) if self.audio else 0.0)
+    def shortfall(self, ends: Sequence[int], indexed: bool) -> float:
+        """Seconds that are missing of pictures or of coded sound where the streams end with these frames.
+
+        The number of frames is what the source claimed before it was read, so that of an `indexed` file is not missed.
+        """
+        claimed = None if indexed else self.seconds
+        pictures = 0.0 if claimed is None else max(0.0, claimed - self.span(ends[0]))
+        return max(pictures, self.audio.shortfall(ends[1:], indexed) if self.audio else 0.0)
 
     def scalable(self, stream: int) -> bool:
         """Layers of the pictures may be dropped; the sound stays whole."""
         return stream == 0
-
-    def stage_range(self, layer: int) -> tuple[int, int]:
-        """First and last stage of a layer, counted from 1; (0, 0) for side information."""
-        if not layer:
-            return 0, 0
-        first = (layer - 1) * self.stages_per_layer
-        return first + 1, min(self.stages, first + self.stages_per_layer)
-
-    def stages_of(self, layers: int) -> int:
-        """Stages of the first so many layers."""
-        return min(self.stages, max(0, layers - 1) * self.stages_per_layer)
 
     def peeled(self, layers: int) -> VisualHeader:
         """The header of the file whose packets keep so many layers."""
@@ -170,14 +160,6 @@ class VisualHeader:
             "transparent": self.transparent,
             "packet_frames": self.packet_frames,
         }
-
-    def pack(self) -> bytes:
-        """The bytes of the header.
-
-        Raises:
-            BitstreamError: the tags do not fit.
-        """
-        return seal(self.fields())
 
     def fields(self) -> bytes:
         """The header's typed fields.

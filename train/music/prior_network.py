@@ -50,16 +50,7 @@ class PriorNetwork(QuantizedNetwork):
     mask: Tensor
 
     def __init__(self, config: MusicConfig) -> None:
-        names = (
-            "latents_first",
-            "latents_out",
-            "scales_first",
-            "scales_mix",
-            "scales_out",
-            "theta_first",
-            "theta_out",
-        )
-        super().__init__({name: [name] for name in names})
+        super().__init__({name: [name] for name in _MATRICES})
         self.config = config
         self.group = config.latents // GROUPS
         levels = 2 * config.most + 1

@@ -12,47 +12,14 @@ from dataclasses import dataclass, field, replace
 import numba
 import numpy as np
 import torch
+from fsqcodec.music.bands import BANDS, EDGES
 from fsqcodec.music.transform import BLOCKS, FRAME, LappedTransform
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-_EDGES = np.array(
-    [
-        0,
-        4,
-        8,
-        12,
-        16,
-        20,
-        24,
-        28,
-        32,
-        40,
-        48,
-        56,
-        64,
-        76,
-        88,
-        104,
-        124,
-        148,
-        176,
-        212,
-        256,
-        308,
-        372,
-        448,
-        540,
-        624,
-        712,
-        800,
-    ]
-)
-"""Bands in coefficients of 25 Hz, multiples of four so that they are whole in every block: 27 up to 20 kHz."""
-
-BANDS = len(_EDGES) - 1
+_EDGES = np.array(EDGES)
 _LARGEST = 14  # magnitudes from here on are coded as an escape and an Elias gamma code
 _NEAR, _FAR, _SCALES = 9, 9, 24
 _CHANGES = 41

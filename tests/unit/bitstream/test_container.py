@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from fsqcodec.bitstream.writer import Writer
 from fsqcodec.entropy.static import StaticTables
 from fsqcodec.errors import BitstreamError
 from fsqcodec.quantization.residual_fsq import ResidualFSQ
+from fsqcodec.visual.header import VisualHeader
 from helpers import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
@@ -281,3 +283,19 @@ def test_golden_file_of_version_1(tmp_path: Path) -> None:
         expected = arrays["tokens"][packet.stream, :, packet.start : packet.start + packet.frames]
         assert np.array_equal(tokens.T, expected)
     assert reader.complete
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_frames_that_a_source_only_claimed_are_not_missed_of_a_whole_file(whole: bool) -> None:
+    header = VisualHeader(
+        "tiny", b"modelhsh", b"tabl", 80, 64, Fraction(1, 25), Fraction(25), 100, 24, 12, 32
+    )
+    file = io.BytesIO()
+    writer = Writer(file, header)
+    writer.write(Packet(0, 0, 32, (b"side", b"abc")))
+    if whole:
+        writer.finish()
+    reader = Reader(io.BytesIO(file.getvalue()))
+    assert len(list(reader)) == 1
+    assert reader.complete == whole
+    assert bool(reader.missing) != whole
